@@ -1,0 +1,39 @@
+"""Packaging of deeplab_load."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+here = pathlib.Path(__file__).parent
+version = re.search(r"__version__ = '(.+)'", (here / 'deeplab_load' / '__init__.py').read_text()).group(1)
+
+setup(
+    name='deeplab_load',
+    version=version,
+    description='DeepLab in TensorFlow 2 and Keras 3, with lookahead adversarial learning (LoAd)',
+    long_description=(here / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['deeplab_load', 'deeplab_load.*']),
+    python_requires='>=3.10,<3.14',
+    install_requires=[
+        'absl-py',
+        'array-record>=0.8',
+        'keras>=3.12',
+        'keras-cv>=0.9',
+        'matplotlib>=3.8',
+        'numpy>=2',
+        'pillow>=10',
+        'tensorflow>=2.21',
+        'tensorflow-datasets>=4.9.9',
+        'tqdm',
+    ],
+    extras_require={'dev': ['mypy', 'pytest', 'ruff'], 'cuda': ['tensorflow[and-cuda]>=2.21']},
+    entry_points={
+        'console_scripts': [
+            'deeplab-load=deeplab_load.main:main',
+            'deeplab-load-evaluate=deeplab_load.evaluate:main',
+        ]
+    },
+)

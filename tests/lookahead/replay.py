@@ -1,0 +1,84 @@
+"""An independent reading of Algorithm 3: decides again from the mIoU values of events.jsonl alone.
+
+Written from the article's listing and lookahead rules, not from the package: it imports nothing of it.
+"""
+
+import json
+import pathlib
+
+
+def replay(events: list[dict], options: dict) -> list[str]:
+    """Returns a line for every decision that the events report otherwise than the algorithm takes it."""
+    return list(_disagreements(events, options))
+
+
+def _disagreements(events, o):
+    baseline = next(e for e in events if e['event'] == 'baseline')
+    mu_s = mu_star = baseline['miou']
+    psi, buffer, cycle, divergences = 0, ['g0'], 0, 0
+    log = iter([e for e in events if e['event'] in ('discriminator', 'propagation', 'cycle_end', 'result')])
+    first = next(log)
+    yield from _compare(first, {'event': 'discriminator', 'cycle': 0, 'sets': buffer})
+    while psi < o['max_cycles'] and not (o['total_cycles'] and cycle == o['total_cycles']):
+        mu_0, mu, gamma, omega, count, end, failed = mu_s, mu_s, 0, 0, 0, mu_s, False
+        while not failed and mu_s - o['beta_l'] < mu and gamma < o['patience']:
+            event = next(log)
+            count, raised = count + 1, False
+            failed = event.get('miou', 0) is None
+            if not failed:
+                end = mu = event['miou']
+                if mu > mu_s + o['beta_u']:
+                    mu_star = max(mu_star, mu)
+                    if omega > o['peak_patience']:
+                        mu_s, omega, gamma, raised = mu, 0, 0, True
+                    omega += 1
+            gamma += 1
+            yield from _compare(event, {
+                'event': 'propagation', 'cycle': cycle, 'gamma': gamma, 'omega': omega, 'start_miou': mu_s,
+                'best_miou': mu_star, 'raised': raised,
+            })  # fmt: skip
+        diverged = failed or not mu_s - o['beta_l'] < mu
+        divergences += diverged
+        peak = mu_star > mu_0
+        if peak:
+            mu_s, psi, buffer = mu_star, 0, [f'peak-{cycle}', f'end-{cycle}']
+        else:
+            if len(buffer) == o['buffer_size']:
+                del buffer[1]
+            psi, buffer = psi + 1, [*buffer, f'end-{cycle}']
+        yield from _compare(next(log), {
+            'event': 'cycle_end', 'cycle': cycle, 'reason': 'diverged' if diverged else 'patience',
+            'propagations': count, 'end_miou': end, 'peak': peak, 'psi': psi, 'start_miou': mu_s,
+            'best_miou': mu_star, 'buffer': buffer,
+        })  # fmt: skip
+        cycle += 1
+        yield from _compare(next(log), {'event': 'discriminator', 'cycle': cycle, 'sets': buffer})
+    result = next(log)
+    stopped_by = 'max_cycles' if psi >= o['max_cycles'] else 'total_cycles'
+    yield from _compare(result, {
+        'event': 'result', 'holdout_miou': mu_star, 'cycles': cycle, 'step_backs': cycle, 'divergences': divergences,
+        'stopped_by': stopped_by,
+    })  # fmt: skip
+    for event in log:
+        yield f'after the end: {event}'
+
+
+def _compare(event, expected):
+    for key, value in expected.items():
+        if event.get(key) != value:
+            yield f'{event}: {key} should be {value}'
+
+
+def replay_run(folder: str | pathlib.Path) -> list[str]:
+    """Replays a run directory."""
+    folder = pathlib.Path(folder)
+    events = [json.loads(line) for line in (folder / 'events.jsonl').read_text().splitlines()]
+    return replay(events, json.loads((folder / 'config.json').read_text()))
+
+
+if __name__ == '__main__':
+    import sys
+
+    problems = replay_run(sys.argv[1])
+    print('\n'.join(problems) or 'every decision agrees')
+    sys.exit(bool(problems))
