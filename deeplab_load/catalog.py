@@ -1,0 +1,372 @@
+"""What can be built, and what the original DeepLab published: facts without TensorFlow.
+
+Source of the rows: deeplab/g3doc/model_zoo.md of the TensorFlow models repository.
+"""
+
+import functools
+import pathlib
+import re
+from dataclasses import dataclass
+
+from deeplab_load.errors import UserError
+
+ARCHIVES = 'https://download.tensorflow.org/models/'
+
+MODEL_VARIANTS = {
+    'mobilenet_v2': 'MobileNetV2',
+    'mobilenet_v3_large_seg': 'MobileNetV3 large',
+    'mobilenet_v3_small_seg': 'MobileNetV3 small',
+    'mobilenet_edgetpu': 'MobileNet-EdgeTPU',
+    'xception_41': 'Xception-41',
+    'xception_65': 'Xception-65',
+    'xception_71': 'Xception-71',
+    'resnet_v1_18': 'ResNet-v1-18',
+    'resnet_v1_18_beta': 'ResNet-v1-18 beta',
+    'resnet_v1_50': 'ResNet-v1-50',
+    'resnet_v1_50_beta': 'ResNet-v1-50 beta',
+    'resnet_v1_101': 'ResNet-v1-101',
+    'resnet_v1_101_beta': 'ResNet-v1-101 beta',
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One DeepLab network; the fields are named as the original's flags.
+
+    Raises:
+        UserError: a value that no DeepLab network has.
+    """
+
+    model_variant: str
+    num_classes: int
+    output_stride: int = 16
+    depth_multiplier: float = 1.0
+    atrous_rates: tuple[int, ...] = ()
+    decoder_output_stride: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'atrous_rates', tuple(self.atrous_rates))
+        known = 'one of ' + ', '.join(MODEL_VARIANTS)
+        decoder = self.decoder_output_stride
+        _require(self.model_variant in MODEL_VARIANTS, 'model_variant', self.model_variant, known)
+        _require(self.num_classes >= 2, 'num_classes', self.num_classes, 'at least 2')
+        _require(self.output_stride in (8, 16, 32), 'output_stride', self.output_stride, '8, 16 or 32')
+        _require(self.depth_multiplier > 0, 'depth_multiplier', self.depth_multiplier, 'above 0')
+        _require(all(rate >= 1 for rate in self.atrous_rates), 'atrous_rates', self.atrous_rates, 'at least 1 each')
+        _require(decoder in (None, 4, 8, 16), 'decoder_output_stride', decoder, '4, 8, 16 or none')
+
+
+def _require(holds: bool, field: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise UserError(f'{field} is {value!r} but must be {wanted}')
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """What the original's authors measured with one checkpoint, as a percentage."""
+
+    split: str
+    output_stride: int
+    miou: float
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """One published checkpoint.
+
+    `head` is 'pooling' (image pooling and a 1x1 branch), 'aspp', 'dpc', 'lite' or 'none' (a backbone alone).
+    """
+
+    name: str
+    archive: str
+    model_variant: str
+    head: str
+    pretraining: str
+    megabytes: float | None
+    dataset: str
+    num_classes: int | None
+    decoder_output_stride: int | None = None
+    depth_multiplier: float = 1.0
+    results: tuple[PublishedResult, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Where the archive is published."""
+        return ARCHIVES + self.archive
+
+    @property
+    def folder(self) -> str:
+        """The folder that the archive unpacks to: its name without the date."""
+        return re.sub(r'(_\d{4}_\d{2}_\d{2})?\.tar\.gz$', '', self.archive)
+
+
+def _scales(first: float, last: float) -> tuple[float, ...]:
+    return tuple(first + 0.25 * step for step in range(round((last - first) / 0.25) + 1))
+
+
+_VOC_SCALES = _scales(0.5, 1.75)
+_CITY_SCALES = _scales(0.75, 1.25)
+
+
+def _many(split: str, miou: float, scales: tuple[float, ...]) -> PublishedResult:
+    return PublishedResult(split, 8, miou, scales, flip=True)
+
+
+_voc = functools.partial(ZooRow, dataset='pascal_voc', num_classes=21)
+_cityscapes = functools.partial(ZooRow, dataset='cityscapes', num_classes=19)
+_ade20k = functools.partial(ZooRow, dataset='ade20k', num_classes=151)
+_imagenet = functools.partial(ZooRow, dataset='imagenet', num_classes=None, head='none')
+
+CATALOG: tuple[ZooRow, ...] = (
+    _voc(
+        'mobilenetv2_dm05_coco_voc_trainaug',
+        'deeplabv3_mnv2_dm05_pascal_trainaug_2018_10_01.tar.gz',
+        'mobilenet_v2',
+        'pooling',
+        pretraining='ImageNet, COCO, VOC train_aug',
+        megabytes=7.6,
+        depth_multiplier=0.5,
+        results=(PublishedResult('val', 16, 70.19),),
+    ),
+    _voc(
+        'mobilenetv2_dm05_coco_voc_trainval',
+        'deeplabv3_mnv2_dm05_pascal_trainval_2018_10_01.tar.gz',
+        'mobilenet_v2',
+        'pooling',
+        pretraining='ImageNet, COCO, VOC trainval',
+        megabytes=7.6,
+        depth_multiplier=0.5,
+        results=(PublishedResult('test', 8, 71.83),),
+    ),
+    _voc(
+        'mobilenetv2_coco_voc_trainaug',
+        'deeplabv3_mnv2_pascal_train_aug_2018_01_29.tar.gz',
+        'mobilenet_v2',
+        'pooling',
+        pretraining='ImageNet, COCO, VOC train_aug',
+        megabytes=23,
+        results=(
+            PublishedResult('val', 16, 75.32),
+            _many('val', 77.33, _VOC_SCALES),
+        ),
+    ),
+    _voc(
+        'mobilenetv2_coco_voc_trainval',
+        'deeplabv3_mnv2_pascal_trainval_2018_01_29.tar.gz',
+        'mobilenet_v2',
+        'pooling',
+        pretraining='ImageNet, COCO, VOC trainval',
+        megabytes=23,
+        results=(_many('test', 80.25, _VOC_SCALES),),
+    ),
+    _voc(
+        'xception65_coco_voc_trainaug',
+        'deeplabv3_pascal_train_aug_2018_01_04.tar.gz',
+        'xception_65',
+        'aspp',
+        pretraining='ImageNet, COCO, VOC train_aug',
+        megabytes=439,
+        decoder_output_stride=4,
+        results=(
+            PublishedResult('val', 16, 82.20),
+            _many('val', 83.58, _VOC_SCALES),
+        ),
+    ),
+    _voc(
+        'xception65_coco_voc_trainval',
+        'deeplabv3_pascal_trainval_2018_01_04.tar.gz',
+        'xception_65',
+        'aspp',
+        pretraining='ImageNet, COCO, VOC trainval',
+        megabytes=439,
+        decoder_output_stride=4,
+        results=(_many('test', 87.80, _VOC_SCALES),),
+    ),
+    _cityscapes(
+        'mobilenetv2_coco_cityscapes_trainfine',
+        'deeplabv3_mnv2_cityscapes_train_2018_02_05.tar.gz',
+        'mobilenet_v2',
+        'pooling',
+        pretraining='ImageNet, COCO, Cityscapes train_fine',
+        megabytes=23,
+        results=(
+            PublishedResult('val', 16, 70.71),
+            _many('val', 73.57, _CITY_SCALES),
+        ),
+    ),
+    _cityscapes(
+        'mobilenetv3_large_cityscapes_trainfine',
+        'deeplab_mnv3_large_cityscapes_trainfine_2019_11_15.tar.gz',
+        'mobilenet_v3_large_seg',
+        'lite',
+        pretraining='Cityscapes train_fine',
+        megabytes=17,
+        decoder_output_stride=8,
+        results=(PublishedResult('val', 32, 72.41),),
+    ),
+    _cityscapes(
+        'mobilenetv3_small_cityscapes_trainfine',
+        'deeplab_mnv3_small_cityscapes_trainfine_2019_11_15.tar.gz',
+        'mobilenet_v3_small_seg',
+        'lite',
+        pretraining='Cityscapes train_fine',
+        megabytes=5,
+        decoder_output_stride=8,
+        results=(PublishedResult('val', 32, 68.99),),
+    ),
+    _cityscapes(
+        'xception65_cityscapes_trainfine',
+        'deeplabv3_cityscapes_train_2018_02_06.tar.gz',
+        'xception_65',
+        'aspp',
+        pretraining='ImageNet, Cityscapes train_fine',
+        megabytes=439,
+        decoder_output_stride=4,
+        results=(
+            PublishedResult('val', 16, 78.79),
+            _many('val', 80.42, _CITY_SCALES),
+        ),
+    ),
+    _cityscapes(
+        'xception71_dpc_cityscapes_trainfine',
+        'deeplab_cityscapes_xception71_trainfine_2018_09_08.tar.gz',
+        'xception_71',
+        'dpc',
+        pretraining='ImageNet, COCO, Cityscapes train_fine',
+        megabytes=445,
+        decoder_output_stride=4,
+        results=(PublishedResult('val', 16, 80.31),),
+    ),
+    _cityscapes(
+        'xception71_dpc_cityscapes_trainval',
+        'deeplab_cityscapes_xception71_trainvalfine_2018_09_08.tar.gz',
+        'xception_71',
+        'dpc',
+        pretraining='ImageNet, COCO, Cityscapes trainval_fine and coarse',
+        megabytes=446,
+        decoder_output_stride=4,
+        results=(_many('test', 82.66, _scales(0.75, 2.0)),),
+    ),
+    _cityscapes(
+        'edgetpu_cityscapes',
+        'edgetpu-deeplab_2020_03_09.tar.gz',
+        'mobilenet_edgetpu',
+        'pooling',
+        pretraining='Cityscapes',
+        megabytes=None,
+        results=(
+            PublishedResult('val', 32, 70.6),
+            PublishedResult('val', 16, 74.1),
+        ),
+    ),
+    _cityscapes(
+        'edgetpu_slim_cityscapes',
+        'edgetpu-deeplab-slim_2020_03_09.tar.gz',
+        'mobilenet_edgetpu',
+        'pooling',
+        pretraining='Cityscapes',
+        megabytes=None,
+        depth_multiplier=0.75,
+        results=(
+            PublishedResult('val', 32, 70.0),
+            PublishedResult('val', 16, 73.2),
+        ),
+    ),
+    _ade20k(
+        'mobilenetv2_ade20k_train',
+        'deeplabv3_mnv2_ade20k_train_2018_12_03.tar.gz',
+        'mobilenet_v2',
+        'pooling',
+        pretraining='ImageNet, ADE20K train',
+        megabytes=24.8,
+        decoder_output_stride=4,
+        results=(PublishedResult('val', 16, 32.04),),
+    ),
+    _ade20k(
+        'xception65_ade20k_train',
+        'deeplabv3_xception_ade20k_train_2018_05_29.tar.gz',
+        'xception_65',
+        'aspp',
+        pretraining='ImageNet, ADE20K train',
+        megabytes=439,
+        decoder_output_stride=4,
+        results=(_many('val', 45.65, _VOC_SCALES),),
+    ),
+    _imagenet(
+        'xception_41_imagenet',
+        'xception_41_2018_05_09.tar.gz',
+        'xception_41',
+        pretraining='ImageNet',
+        megabytes=288,
+    ),
+    _imagenet(
+        'xception_65_imagenet',
+        'deeplabv3_xception_2018_01_04.tar.gz',
+        'xception_65',
+        pretraining='ImageNet',
+        megabytes=447,
+    ),
+    _imagenet(
+        'xception_65_imagenet_coco',
+        'xception_65_coco_pretrained_2018_10_02.tar.gz',
+        'xception_65',
+        pretraining='ImageNet, COCO',
+        megabytes=292,
+    ),
+    _imagenet(
+        'xception_71_imagenet',
+        'xception_71_2018_05_09.tar.gz',
+        'xception_71',
+        pretraining='ImageNet',
+        megabytes=474,
+    ),
+    _imagenet(
+        'resnet_v1_50_beta_imagenet',
+        'resnet_v1_50_2018_05_04.tar.gz',
+        'resnet_v1_50_beta',
+        pretraining='ImageNet',
+        megabytes=274,
+    ),
+    _imagenet(
+        'resnet_v1_101_beta_imagenet',
+        'resnet_v1_101_2018_05_04.tar.gz',
+        'resnet_v1_101_beta',
+        pretraining='ImageNet',
+        megabytes=477,
+    ),
+)
+
+
+def row(name: str) -> ZooRow:
+    """The published checkpoint of this name.
+
+    Raises:
+        UserError: no checkpoint is called so.
+    """
+    for candidate in CATALOG:
+        if candidate.name == name:
+            return candidate
+    raise UserError(f'no published checkpoint is called {name!r}; there are {", ".join(r.name for r in CATALOG)}')
+
+
+def rows(*, model_variant: str | None = None, dataset: str | None = None) -> tuple[ZooRow, ...]:
+    """The published checkpoints of a model variant and a data set, each where given, in the zoo's order."""
+    return tuple(
+        candidate
+        for candidate in CATALOG
+        if model_variant in (None, candidate.model_variant) and dataset in (None, candidate.dataset)
+    )
+
+
+def mobilenet_v2_row(num_classes: int) -> ZooRow:
+    """The MobileNetV2 checkpoint (depth 1) for the data set with so many classes; for Pascal VOC if there is none."""
+    of_full_depth = [r for r in rows(model_variant='mobilenet_v2') if r.depth_multiplier == 1.0]
+    return next((r for r in of_full_depth if r.num_classes == num_classes), of_full_depth[0])
+
+
+def row_for_path(path: pathlib.Path) -> ZooRow | None:
+    """The published checkpoint that a path names, by its catalog name or by the folder its archive unpacks to."""
+    parts = set(path.parts)
+    return next((r for r in CATALOG if parts & {r.name, r.folder}), None)

@@ -1,0 +1,1 @@
+"""TF1 checkpoints: reading, recognising, restoring and writing."""

@@ -1,0 +1,109 @@
+"""TF1 checkpoint files: an index of names and shapes, and data shards beside it."""
+
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from deeplab_load.catalog import mobilenet_v2_row, row_for_path
+from deeplab_load.errors import UserError
+
+# What TF's reader raises on damaged files; a read beyond a cut file's end is an IndexError.
+_READER_ERRORS = (tf.errors.OpError, IndexError)
+
+
+class Checkpoint:
+    """An open checkpoint: names, shapes and types from its index; values are read, and verified, when asked for."""
+
+    def __init__(self, prefix: pathlib.Path, reader: Any) -> None:
+        self.prefix = prefix
+        self.shapes: dict[str, tuple[int, ...]] = {
+            name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())
+        }
+        self.dtypes: dict[str, tf.DType] = reader.get_variable_to_dtype_map()
+        self._reader = reader
+
+    def value(self, name: str) -> np.ndarray:
+        """The value of a variable, verified by its checksum.
+
+        Raises:
+            UserError: a data shard is missing, cut or altered.
+        """
+        try:
+            return np.asarray(self._reader.get_tensor(name))
+        except _READER_ERRORS as error:
+            raise UserError(self._data_trouble(name)) from error
+
+    def _data_trouble(self, name: str) -> str:
+        shards = sorted(self.prefix.parent.glob(f'{self.prefix.name}.data-*'))
+        missing = [path.name for path in _expected_shards(shards, self.prefix) if not path.exists()]
+        if missing:
+            return f'the checkpoint {self.prefix} is incomplete: {", ".join(missing)} is missing; download it again'
+        return f'the checkpoint {self.prefix} is damaged: the data of {name} is cut or altered; download it again'
+
+
+def _expected_shards(shards: list[pathlib.Path], prefix: pathlib.Path) -> list[pathlib.Path]:
+    count = int(re.sub(r'.*-of-', '', shards[0].name)) if shards else 1
+    return [prefix.with_name(f'{prefix.name}.data-{shard:05d}-of-{count:05d}') for shard in range(count)]
+
+
+def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
+    """Opens a checkpoint by its index, so names and shapes can be read where the data shards are absent.
+
+    Args:
+        path: the prefix (`model.ckpt`), one of its files, or a folder that holds exactly one checkpoint.
+
+    Raises:
+        UserError: there is no checkpoint, or its index is damaged.
+    """
+    prefix = resolve_prefix(path)
+    try:
+        return Checkpoint(prefix, tf.train.load_checkpoint(str(prefix)))
+    except _READER_ERRORS as error:
+        raise UserError(f'the checkpoint index {prefix}.index is cut or altered; download it again') from error
+
+
+def resolve_prefix(path: str | pathlib.Path) -> pathlib.Path:
+    """The prefix of the checkpoint that a path means: see `read_checkpoint`."""
+    given = pathlib.Path(path).expanduser()
+    if given.is_dir():
+        return _only_prefix(given)
+    prefix = given.with_name(re.sub(r'\.(index|data-\d{5}-of-\d{5})$', '', given.name)) if given.name else given
+    if _index(prefix).exists():
+        return prefix
+    if list(prefix.parent.glob(f'{prefix.name}.data-*')):
+        raise UserError(f'the checkpoint {prefix} is incomplete: {prefix.name}.index is missing; download it again')
+    raise UserError(f'there is no checkpoint at {given}: {_download_advice(given)}')
+
+
+def _index(prefix: pathlib.Path) -> pathlib.Path:
+    return prefix.with_name(f'{prefix.name}.index')
+
+
+def _only_prefix(folder: pathlib.Path) -> pathlib.Path:
+    found = sorted(path.with_suffix('') for path in folder.glob('*.index'))
+    if not found:
+        raise UserError(f'there is no checkpoint in the folder {folder}: {_download_advice(folder)}')
+    if len(found) > 1:
+        names = ', '.join(prefix.name for prefix in found)
+        raise UserError(f'the folder {folder} holds {len(found)} checkpoints: name one of {names}')
+    return found[0]
+
+
+def _download_advice(path: pathlib.Path) -> str:
+    row = row_for_path(path) or mobilenet_v2_row(num_classes=21)
+    return f'download {row.url}, unpack it under checkpoints/ and give checkpoints/{row.folder}'
+
+
+def write_checkpoint(prefix: str | pathlib.Path, values: Mapping[str, np.ndarray]) -> None:
+    """Writes the values, bit for bit and with their types, as a TF1 checkpoint of one shard.
+
+    Both files appear under their own names only when written; the index comes last.
+    """
+    pathlib.Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    names = sorted(values)
+    tensors = [tf.constant(values[name]) for name in names]
+    tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[''] * len(names), tensors=tensors)

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab_load.models.inference import fitted_size, label_maps, pad_to_crop, resize_to_range_size, upsampled_logits
+from deeplab_load.models.slim import resize_bilinear
+
+CLASSES = 4
+
+
+def model_that_sees_the_red_channel(images: tf.Tensor, training: bool) -> tf.Tensor:
+    """Logits at stride 1 whose argmax is the red value of the pixel."""
+    assert images.shape[1:] == (65, 65, 3)
+    assert not training
+    return -tf.abs(images[..., :1] - tf.range(CLASSES, dtype=tf.float32))
+
+
+def segment(images: tf.Tensor) -> tf.Tensor:
+    return label_maps(model_that_sees_the_red_channel, images, crop_size=(65, 65), output_stride=16)
+
+
+def red_images(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, CLASSES, (2, height, width, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize('size', [(65, 65), (40, 65), (1, 7)])
+def test_an_image_that_fits_keeps_every_pixel(size):
+    images = red_images(*size)
+    labels = segment(images)
+    assert labels.dtype == tf.int32
+    np.testing.assert_array_equal(labels, images[..., 0])
+
+
+def test_a_larger_image_gets_labels_at_its_own_size():
+    images = np.zeros((1, 80, 130, 3), np.uint8)
+    images[:, :, 65:] = 3
+    labels = segment(images).numpy()
+    assert labels.shape == (1, 80, 130)
+    assert (labels[..., :60] == 0).all()
+    assert (labels[..., 70:] == 3).all()
+
+
+def test_unknown_sizes_in_a_graph_give_the_same_labels():
+    graph = tf.function(segment, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    for size in ((65, 65), (33, 20), (80, 130), (200, 66)):
+        images = red_images(*size)
+        np.testing.assert_array_equal(graph(images), segment(images))
+
+
+def test_padding_is_the_mean_pixel_at_the_bottom_and_right():
+    padded = pad_to_crop(tf.ones([1, 2, 3, 3]), (4, 4)).numpy()
+    assert (padded[:, :2, :3] == 1).all()
+    assert (padded[:, 2:] == 127.5).all()
+    assert (padded[:, :, 3:] == 127.5).all()
+
+
+def test_upsampled_logits_align_corners():
+    logits = np.array([0.0, 4.0], np.float32).reshape(1, 1, 2, 1)
+    np.testing.assert_allclose(upsampled_logits(logits, (1, 5)).numpy().ravel(), [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ('size', 'crop', 'expected'),
+    [
+        ((600, 800), (513, 513), (385, 513)),
+        ((800, 600), (513, 513), (513, 385)),
+        ((513, 513), (513, 513), (513, 513)),
+        ((100, 514), (513, 513), (113, 513)),
+        ((512, 512), (500, 500), (497, 497)),
+        ((2048, 4096), (1025, 2049), (1025, 2049)),
+        ((1300, 1300), (1025, 2049), (1025, 1025)),
+        ((1024, 2048), (1025, 2049), (1024, 2048)),
+    ],
+)
+def test_size_at_which_an_image_enters_the_crop(size, crop, expected):
+    assert tuple(int(side) for side in fitted_size(size, crop, 16)) == expected
+
+
+def test_a_fitted_image_never_exceeds_the_crop():
+    random = np.random.default_rng(4)
+    for _ in range(200):
+        size, crop = random.integers(1, 1500, 2), random.integers(33, 700, 2)
+        fitted = np.array([int(side) for side in fitted_size(tuple(size), tuple(int(c) for c in crop), 16)])
+        assert (fitted <= crop).all(), (size, crop, fitted)
+        assert (fitted >= 1).all()
+
+
+def test_resizing_to_range_and_padding_are_the_originals(testdata):
+    folder = testdata / 'golden/preprocess'
+    cases = {
+        name: case
+        for name, case in json.loads((folder / 'meta.json').read_text()).items()
+        if isinstance(case, dict) and 'resize_factor' in case.get('kwargs', {})
+    }
+    assert len(cases) >= 3
+    with np.load(folder / 'inputs.npz') as inputs, np.load(folder / 'outputs.npz') as outputs:
+        for name, case in cases.items():
+            flags, image = case['kwargs'], inputs[f'{name}/image']
+            size = resize_to_range_size(
+                image.shape[:2],
+                min_size=flags['min_resize_value'],
+                max_size=flags['max_resize_value'],
+                factor=flags['resize_factor'],
+            )
+            assert [int(side) for side in size] == case['original_image_shape'][:2], name
+            padded = pad_to_crop(resize_bilinear(image[None].astype(np.float32), size), tuple(case['crop']))
+            np.testing.assert_allclose(padded[0], outputs[f'{name}/processed'], atol=1e-4, err_msg=name)

@@ -1,0 +1,75 @@
+import pytest
+
+from deeplab_load.errors import UserError
+from deeplab_load.models import mobilenet_v2
+from deeplab_load.restore.inspection import inspect, inspect_shapes
+
+LOGITS = {'logits/semantic/weights': (1, 1, 256, 21), 'logits/semantic/biases': (21,)}
+
+
+def test_any_golden_variant_is_recognised(any_variant):
+    shapes = {v['name']: tuple(v['shape']) for v in any_variant.variables}
+    flags, found = any_variant.meta['flags'], inspect_shapes(shapes)
+    assert found.model_variant == flags['model_variant']
+    assert found.num_classes == any_variant.meta['num_classes']
+    assert found.depth_multiplier == flags.get('depth_multiplier', 1.0)
+    assert found.decoder_output_stride == (int(flags.get('decoder_output_stride') or 0) or None)
+    expected = 'aspp' if flags.get('atrous_rates') else 'pooling'
+    expected = 'dpc' if 'dense_prediction_cell_json' in flags else expected
+    assert found.head == ('lite' if flags.get('decoder_output_is_logits') else expected)
+
+
+@pytest.mark.parametrize('depth_multiplier', [0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 0.123, 2.0])
+@pytest.mark.parametrize('decoder_output_stride', [4, 8, 16])
+def test_depth_multiplier_and_decoder_stride_from_shapes(depth_multiplier, decoder_output_stride):
+    channels_of = {stride: mobilenet_v2.low_level_channels(stride, depth_multiplier) for stride in (4, 8, 16)}
+    channels = channels_of[decoder_output_stride]
+    projection = {'decoder/feature_projection0/weights': (1, 1, channels, 48)}
+    found = inspect_shapes({**mobilenet_v2.kernel_shapes(depth_multiplier), **LOGITS, **projection})
+    # Multipliers between which no channel count differs are one network; the roundest is told.
+    assert mobilenet_v2.kernel_shapes(found.depth_multiplier) == mobilenet_v2.kernel_shapes(depth_multiplier)
+    assert len(str(found.depth_multiplier)) <= len(str(depth_multiplier))
+    assert found.decoder_output_stride == min(s for s, count in channels_of.items() if count == channels)
+
+
+@pytest.mark.parametrize(
+    ('variable', 'family', 'name'),
+    [
+        ('xception_41/entry_flow/conv1_1/weights', 'xception_41', 'Xception-41'),
+        ('xception_71/entry_flow/conv1_1/weights', 'xception_71', 'Xception-71'),
+        ('resnet_v1_18/conv1/weights', 'resnet_v1_18', 'ResNet-v1-18'),
+        ('resnet_v1_50/conv1_1/weights', 'resnet_v1_50_beta', 'ResNet-v1-50 beta'),
+        ('resnet_v1_101/conv1/weights', 'resnet_v1_101', 'ResNet-v1-101'),
+        ('MobilenetV3/Conv/weights', 'mobilenet_v3_small_seg', 'MobileNetV3 small'),
+    ],
+)
+def test_families_by_scope(variable, family, name):
+    found = inspect_shapes({variable: (3, 3, 3, 32), **LOGITS})
+    assert found.model_variant == family
+    assert found.description == f'{name}, 21 classes, no ASPP, no decoder'
+    alone = inspect_shapes({variable: (3, 3, 3, 32), 'global_step': ()})
+    assert alone.description == f'{name}, no segmentation head'
+    with pytest.raises(UserError, match='give one of a segmentation model'):
+        alone.architecture()
+
+
+@pytest.mark.parametrize('stride', [8, 16, 32])
+def test_atrous_rates_follow_the_output_stride(stride):
+    aspp = {'aspp1_depthwise/depthwise_weights': (3, 3, 320, 1)}
+    found = inspect_shapes({**mobilenet_v2.kernel_shapes(1.0), **LOGITS, **aspp})
+    assert found.architecture(stride).atrous_rates == tuple(6 * 16 // stride * step for step in (1, 2, 3))
+    assert found.description == 'MobileNetV2, depth multiplier 1.0, 21 classes, ASPP, no decoder'
+
+
+def test_what_is_no_deeplab_model_is_refused():
+    with pytest.raises(UserError, match=r'not a DeepLab model.*dense/kernel'):
+        inspect_shapes({'dense/kernel': (3, 4)})
+    with pytest.raises(UserError, match='shapes of no depth multiplier'):
+        inspect_shapes({**mobilenet_v2.kernel_shapes(1.0), 'MobilenetV2/Conv/weights': (3, 3, 3, 31)})
+
+
+def test_a_published_index_alone_is_recognised(testdata):
+    found = inspect(testdata / 'data/zoo/deeplabv3_mnv2_pascal_train_aug_model.ckpt-30000.index')
+    assert found.description == 'MobileNetV2, depth multiplier 1.0, 21 classes, no ASPP, no decoder'
+    assert found.optimizer_slots == ('Momentum',)
+    assert found.global_step

@@ -1,0 +1,119 @@
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from deeplab_load.catalog import Architecture
+from deeplab_load.errors import UserError
+from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.restore.checkpoint import read_checkpoint, write_checkpoint
+from deeplab_load.restore.names import tf1_variables
+from deeplab_load.restore.restoring import restore, save
+
+ASKED = Architecture('mobilenet_v2', 5, depth_multiplier=0.25)
+KERNEL = 'MobilenetV2/expanded_conv_3/expand/weights'
+
+
+@pytest.fixture(scope='module')
+def model():
+    return build_segmentor(ASKED, seed=1)
+
+
+@pytest.fixture
+def values(model) -> dict[str, np.ndarray]:
+    return {name: variable.numpy() for name, variable in tf1_variables(model).items()}
+
+
+def written(folder: pathlib.Path, values: dict[str, np.ndarray]) -> pathlib.Path:
+    write_checkpoint(folder / 'model.ckpt', values)
+    return folder / 'model.ckpt'
+
+
+def test_everything_is_restored_and_told(model, values, tmp_path):
+    slots = {f'{name}/Momentum': value for name, value in values.items() if name.endswith('weights')}
+    prefix = written(tmp_path, {**values, **slots, 'global_step': np.int64(9)})
+    other = build_segmentor(ASKED, seed=2)
+    restoration = restore(other, prefix)
+    for name, variable in tf1_variables(other).items():
+        assert variable.numpy().tobytes() == values[name].tobytes(), name
+    assert set(restoration.restored) == set(values)
+    assert dict(restoration.skipped) == {**dict.fromkeys(slots, 'optimizer slot'), 'global_step': 'global step'}
+    assert restoration.table().splitlines() == [
+        f'restored   {len(values)} variables',
+        f'skipped    {len(slots):3d} variables (optimizer slot)',
+        'skipped      1 variables (global step)',
+    ]
+
+
+def test_saved_extras_and_global_step(model, tmp_path):
+    save(model, tmp_path / 'model.ckpt', {'global_step': 12, 'aspp0/weights/Momentum': np.ones(3, np.float32)})
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.value('global_step').dtype == np.int64
+    assert checkpoint.value('global_step') == 12
+    np.testing.assert_array_equal(checkpoint.value('aspp0/weights/Momentum'), [1, 1, 1])
+
+
+def test_a_missing_variable_is_named(model, values, tmp_path):
+    values.pop(KERNEL)
+    with pytest.raises(UserError, match=f'lacks variables of the model: {KERNEL}'):
+        restore(model, written(tmp_path, values))
+
+
+def test_a_variable_too_many_is_named(model, values, tmp_path):
+    extra = {f'aspp9/weights_{n}': np.zeros(1, np.float32) for n in range(5)}
+    with pytest.raises(UserError, match=r'the model has not: aspp9/weights_0, .* and 2 more'):
+        restore(model, written(tmp_path, {**values, **extra}))
+
+
+def test_another_shape_is_named(model, values, tmp_path):
+    values['aspp0/BatchNorm/gamma'] = np.ones(7, np.float32)
+    with pytest.raises(UserError, match=r'other shapes than the model: aspp0/BatchNorm/gamma \(\(7,\) for \(256,\)\)'):
+        restore(model, written(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'depth_multiplier': 0.5}, 'is MobileNetV2, depth multiplier 0.25.*asked for is .* multiplier 0.5'),
+        ({'decoder_output_stride': 4}, 'no decoder, but .* decoder at stride 4'),
+        ({'atrous_rates': (1, 2, 3)}, 'no ASPP.*, but .* ASPP'),
+    ],
+)
+def test_another_network_is_told_by_what_both_are(values, tmp_path, change, words):
+    with pytest.raises(UserError, match=words):
+        restore(build_segmentor(dataclasses.replace(ASKED, **change)), written(tmp_path, values))
+
+
+def test_another_family_is_told(model, tmp_path):
+    xception = {'xception_65/entry_flow/conv1_1/weights': (3, 3, 3, 32), 'logits/semantic/weights': (1, 1, 256, 5)}
+    prefix = written(tmp_path, {name: np.zeros(shape, np.float32) for name, shape in xception.items()})
+    with pytest.raises(UserError, match='is Xception-65, 5 classes'):
+        restore(model, prefix)
+
+
+def test_another_class_count_needs_a_fresh_head(values, tmp_path):
+    prefix = written(tmp_path, values)
+    other = build_segmentor(dataclasses.replace(ASKED, num_classes=7), seed=3)
+    before = {name: variable.numpy() for name, variable in tf1_variables(other).items()}
+    with pytest.raises(UserError, match='has 5 classes, but 7 were asked for: give --fresh_head'):
+        restore(other, prefix)
+    restoration = restore(other, prefix, fresh_head=True)
+    head = ('logits/semantic/biases', 'logits/semantic/weights')
+    assert restoration.fresh == head
+    assert restoration.skipped == tuple((name, 'replaced head') for name in head)
+    assert 'fresh        2 variables (logits/semantic/biases, logits/semantic/weights)' in restoration.table()
+    for name, variable in tf1_variables(other).items():
+        np.testing.assert_array_equal(variable, before[name] if name in head else values[name], err_msg=name)
+
+
+def test_nothing_is_assigned_from_a_damaged_checkpoint(values, tmp_path):
+    prefix = written(tmp_path, values)
+    data = tmp_path / 'model.ckpt.data-00000-of-00001'
+    data.write_bytes(data.read_bytes()[:-100])
+    other = build_segmentor(ASKED, seed=4)
+    before = {name: variable.numpy() for name, variable in tf1_variables(other).items()}
+    with pytest.raises(UserError, match='cut or altered'):
+        restore(other, prefix)
+    for name, variable in tf1_variables(other).items():
+        np.testing.assert_array_equal(variable, before[name])
