@@ -1,0 +1,216 @@
+"""Batches for training, evaluation and the discriminator, as tf.data pipelines.
+
+Order and augmentation are pure functions of numbers: of the seed and a batch's number in training, of the seed and the
+epoch for the discriminator. Nothing depends on what was drawn before, so that a stopped run goes on bit for bit.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from deeplab_load.data.examples import Examples
+from deeplab_load.data.label_maps import LabelMapSet
+from deeplab_load.data.preprocessing import (
+    View,
+    centre_view,
+    decode_image,
+    decode_label_map,
+    pad_image,
+    pad_label_map,
+    random_view,
+    view_image,
+    view_label_map,
+)
+from deeplab_load.errors import UserError
+
+Size = tuple[int, int]
+
+# Stands for the real label map where a number names a generated set.
+REAL = -1
+
+
+def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """A permutation of range(count) given by (seed, epoch) alone.
+
+    Sorts raw Philox words: NumPy keeps bit streams fixed across versions, Generator.permutation it may change.
+    """
+    words = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
+    return np.argsort(words, kind='stable')
+
+
+def stateless_seed(*numbers: int) -> np.ndarray:
+    """The int32 [2] seed of TensorFlow's stateless random ops that belongs to these numbers."""
+    return np.random.SeedSequence(numbers).generate_state(2).view(np.int32)
+
+
+def training_batches(
+    examples: Examples, *, crop_size: Size, batch_size: int, seed: int, first_batch: int = 0, flip: bool = True
+) -> tf.data.Dataset:
+    """Endless batches {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w]}, N always `batch_size`.
+
+    Batch b depends on (seed, b) only: each epoch is a permutation of the examples by (seed, epoch), batches run across
+    its end, and window and flip follow from (seed, epoch, place in the epoch). Starting at `first_batch` costs nothing.
+    """
+    order = lru_cache(maxsize=2)(lambda epoch: permutation(seed, epoch, len(examples)))
+
+    def fetch(number: int) -> tuple[bytes, bytes, np.ndarray]:
+        epoch, place = divmod(int(number), len(examples))
+        return *examples.encoded(order(epoch)[place]), stateless_seed(seed, epoch, place)
+
+    def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoded, encoded_label, view_seed = _call(fetch, number, (tf.string, tf.string, tf.int32))
+        image = decode_image(encoded, examples.spec.image_format)
+        view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip)
+        label = view_label_map(decode_label_map(encoded_label), view, crop_size)
+        return {'image': view_image(image, view, crop_size), 'label': label}
+
+    numbers = tf.data.Dataset.counter(first_batch * batch_size)
+    return _parallel(numbers, example).batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(examples: Examples, *, crop_size: Size, batch_size: int) -> tf.data.Dataset:
+    """All examples once, in order, padded at bottom and right to `crop_size`; the last batch may be smaller.
+
+    Yields {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w] with void (255) outside the image,
+    'size': int32 [N, 2] height and width before padding, 'image_id': string [N]}.
+
+    Raises:
+        UserError: an image does not fit into the crop.
+    """
+    _check_fit(examples, crop_size)
+
+    def fetch(index: int) -> tuple[bytes, bytes, bytes]:
+        return *examples.encoded(index), examples.ids[index].encode()
+
+    def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoded, encoded_label, image_id = _call(fetch, index, (tf.string, tf.string, tf.string))
+        image = decode_image(encoded, examples.spec.image_format)
+        label = pad_label_map(decode_label_map(encoded_label), crop_size)
+        return {
+            'image': tf.ensure_shape(pad_image(image, crop_size), (*crop_size, 3)),
+            'label': tf.ensure_shape(label, crop_size),
+            'size': tf.shape(image)[:2],
+            'image_id': image_id,
+        }
+
+    return _parallel(tf.data.Dataset.range(len(examples)), example).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def discriminator_batches(
+    examples: Examples,
+    sets: Sequence[LabelMapSet],
+    *,
+    crop_size: Size,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    paired: bool,
+    augment: bool,
+    map_split: str = 'train',
+) -> tf.data.Dataset:
+    """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
+
+    Each (image, set) couple occurs once. If `paired`, a couple's real and generated map are neighbours in a batch under
+    the same window and flip, each weighing 1/|B|; else every image's real map occurs once with weight 1 and all maps
+    are shuffled freely. Either way the real maps weigh as much as the maps of all sets together.
+
+    `map_split` is the split of the sets that holds the maps of `examples`. Without `augment` the window is the middle
+    one and nothing is flipped. The last batch may be smaller.
+
+    Yields {'image': float32 [N, h, w, 3] in 0-255, 'label_map': uint8 [N, h, w] real or generated, 'ground_truth':
+    uint8 [N, h, w], 'real': float32 [N] 1 or 0, 'weight': float32 [N]}.
+
+    Raises:
+        UserError: an odd batch size with paired batches.
+    """
+    if paired and batch_size % 2:
+        raise UserError(f'Paired discriminator batches hold couples: the batch size must be even, not {batch_size}.')
+    rows = list(itertools.product(range(len(examples)), range(0 if paired else REAL, len(sets))))
+    fetch = _couple_reader(examples, sets, rows, map_split=map_split, seed=seed, epoch=epoch)
+    set_weight = 1 / len(sets)
+
+    def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        types = (tf.string, tf.string, tf.string, tf.bool, tf.int32)
+        encoded, truth, other, other_is_real, view_seed = _call(fetch, number, types)
+        image = decode_image(encoded, examples.spec.image_format)
+        view = _view(tf.shape(image)[:2], crop_size, view_seed, augment=augment)
+        truth, other = (view_label_map(decode_label_map(png), view, crop_size) for png in (truth, other))
+        image = view_image(image, view, crop_size)
+        if paired:
+            return _element(image, truth, [truth, other], [1.0, 0.0], [set_weight, set_weight])
+        weight = tf.where(other_is_real, 1.0, set_weight)
+        return _element(image, truth, [other], [tf.cast(other_is_real, tf.float32)], [weight])
+
+    elements = _parallel(tf.data.Dataset.range(len(rows)), element)
+    batches = elements.batch(batch_size // 2 if paired else batch_size).map(_merge_rows)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _couple_reader(
+    examples: Examples,
+    sets: Sequence[LabelMapSet],
+    rows: Sequence[tuple[int, int]],
+    *,
+    map_split: str,
+    seed: int,
+    epoch: int,
+) -> Callable[[int], tuple[bytes, bytes, bytes, bool, np.ndarray]]:
+    """Gives a reader of the epoch's rows, each the numbers of an example and of a set or REAL, by place.
+
+    It reads the image, its real label map, the row's label map, whether that is the real one, and the view's seed.
+    Raises UserError at once if a set lacks the map of an example.
+    """
+    maps = [{image_id: maps.png(map_split, image_id) for image_id in examples.ids} for maps in sets]
+    order = permutation(seed, epoch, len(rows))
+
+    def read(place: int) -> tuple[bytes, bytes, bytes, bool, np.ndarray]:
+        index, set_index = rows[order[place]]
+        image, truth = examples.encoded(index)
+        other = truth if set_index == REAL else maps[set_index][examples.ids[index]]
+        return image, truth, other, set_index == REAL, stateless_seed(seed, epoch, order[place])
+
+    return read
+
+
+def _view(image_size: tf.Tensor, crop_size: Size, seed: tf.Tensor, *, augment: bool) -> View:
+    return random_view(image_size, crop_size, seed, flip=True) if augment else centre_view(image_size, crop_size)
+
+
+def _element(image: tf.Tensor, truth: tf.Tensor, maps: list, real: list, weights: list) -> dict[str, tf.Tensor]:
+    """The rows that one image gives to a batch, stacked; one row for each of `maps`."""
+    return {
+        'image': tf.stack([image] * len(maps)),
+        'label_map': tf.stack(maps),
+        'ground_truth': tf.stack([truth] * len(maps)),
+        'real': tf.stack(real),
+        'weight': tf.stack(weights),
+    }
+
+
+def _merge_rows(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """[elements, rows of an element, ...] -> [elements * rows, ...]."""
+    return {name: tf.reshape(values, [-1, *values.shape[2:]]) for name, values in batch.items()}
+
+
+def _call(function: Callable, number: tf.Tensor, types: tuple[tf.DType, ...]) -> list[tf.Tensor]:
+    """Calls a Python function of a number in the graph; its results are scalars, but for int32 seeds of shape [2]."""
+    results = tf.numpy_function(function, [number], types, stateful=False)
+    for result, dtype in zip(results, types, strict=True):
+        result.set_shape([2] if dtype == tf.int32 else [])
+    return results
+
+
+def _parallel(numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+    return numbers.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _check_fit(examples: Examples, crop_size: Size) -> None:
+    for image_id, (height, width) in zip(examples.ids, examples.sizes, strict=True):
+        if height > crop_size[0] or width > crop_size[1]:
+            raise UserError(
+                f'Image {image_id!r} of {examples.spec.name} is {height}x{width} pixels, more than '
+                f'--eval_crop_size={crop_size[0]},{crop_size[1]}: give a crop that holds every image.'
+            )

@@ -1,0 +1,87 @@
+"""Prepared examples, read at random by number."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from deeplab_load.data.builder import SegmentationBuilder
+from deeplab_load.data.specs import DatasetSpec
+from deeplab_load.errors import UserError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """An ordered set of examples of one data set, read one by one from its records.
+
+    `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes and `positions`
+    the numbers of the records, one each per example.
+    """
+
+    spec: DatasetSpec
+    split: str
+    ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...] = dataclasses.field(repr=False)
+    digests: tuple[str, ...] = dataclasses.field(repr=False)
+    positions: tuple[int, ...] = dataclasses.field(repr=False)
+    records: Sequence[Any] = dataclasses.field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the examples' ids and bytes in their order."""
+        lines = ''.join(f'{image_id} {digest}\n' for image_id, digest in zip(self.ids, self.digests, strict=True))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of an example's image in pixels."""
+        return self.sizes[index]
+
+    def encoded(self, index: int) -> tuple[bytes, bytes]:
+        """An example's image as its owners encoded it, and its label map as a grey 8-bit PNG."""
+        record = self.records[self.positions[index]]
+        if record['image_id'].decode() != self.ids[index]:
+            raise UserError(
+                f'The records of {self.spec.name} are out of order: delete the prepared data and try again.'
+            )
+        return record['image'], record['label']
+
+    def subset(self, ids: Iterable[str]) -> 'Examples':
+        """The examples with these ids, in the order of this set; raises ValueError for an id it does not have."""
+        wanted = set(ids)
+        if unknown := sorted(wanted.difference(self.ids)):
+            raise ValueError(f'split {self.split!r} of {self.spec.name} has no examples {unknown}')
+        chosen = [index for index, image_id in enumerate(self.ids) if image_id in wanted]
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[i] for i in chosen),
+            sizes=tuple(self.sizes[i] for i in chosen),
+            digests=tuple(self.digests[i] for i in chosen),
+            positions=tuple(self.positions[i] for i in chosen),
+        )
+
+
+def open_examples(builder: SegmentationBuilder, split: str) -> Examples:
+    """The examples of a prepared split in the order of its list."""
+    columns = builder.info.metadata['splits'][split]
+    skip = tfds.decode.SkipDecoding()
+    return Examples(
+        spec=builder.spec,
+        split=split,
+        ids=tuple(columns['ids']),
+        sizes=tuple((height, width) for height, width in columns['sizes']),
+        digests=tuple(columns['digests']),
+        positions=tuple(range(len(columns['ids']))),
+        records=builder.as_data_source(split, decoders={'image': skip, 'label': skip}),
+    )
+
+
+def holdout(examples: Examples, *, fraction: float = 0.3, seed: int = 0) -> Examples:
+    """A fixed, seeded subset of `fraction` of the examples (at least one), the same on every machine."""
+    order = sorted(examples.ids, key=lambda image_id: hashlib.sha256(f'{seed}:{image_id}'.encode()).hexdigest())
+    return examples.subset(order[: max(1, round(fraction * len(order)))])

@@ -1,0 +1,136 @@
+"""Preparing a data set once, from the files of its owners to records in `data_dir`."""
+
+import contextlib
+import fcntl
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from deeplab_load.data.builder import SegmentationBuilder
+from deeplab_load.data.cityscapes.builder import Cityscapes
+from deeplab_load.data.examples import Examples, open_examples
+from deeplab_load.data.pascal_voc.builder import PascalVoc
+from deeplab_load.data.shapes.builder import Shapes
+from deeplab_load.data.sources import Source, check_files, unpack
+from deeplab_load.data.specs import DatasetSpec, get_spec
+from deeplab_load.data.stanford_background.builder import StanfordBackground
+from deeplab_load.errors import UserError
+
+BUILDERS: dict[str, type[SegmentationBuilder]] = {
+    builder.name: builder for builder in (PascalVoc, Cityscapes, StanfordBackground, Shapes)
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that lies whole in `data_dir`, with the splits that its source offered."""
+
+    builder: SegmentationBuilder
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """The data set's row in specs.py."""
+        return self.builder.spec
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that can be read."""
+        return tuple(self.builder.info.metadata['splits'])
+
+    def examples(self, split: str) -> Examples:
+        """The examples of a split; raises UserError if the source had no such split."""
+        if split not in self.splits:
+            raise UserError(
+                f'{self.spec.name} as prepared from {self.builder.info.metadata["source"]} has no split {split!r}, '
+                f'only {", ".join(self.splits)}.'
+            )
+        return open_examples(self.builder, split)
+
+
+def prepare(
+    name: str,
+    *,
+    data_dir: str | os.PathLike,
+    manual_dir: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> Prepared:
+    """Makes sure that data set `name` lies in `<data_dir>/<name>/<version>`, preparing it if need be.
+
+    Every image and label map is checked on the way. What is prepared appears only when it is whole and remembers its
+    source; with `manual_dir` None whatever is prepared is served.
+
+    Raises:
+        UserError: unknown name, missing or damaged files, or data prepared from another source.
+    """
+    spec = get_spec(name)
+    folder = Path(data_dir).expanduser().absolute()
+    builder = BUILDERS[name](data_dir=folder)
+    if not builder.is_present:
+        with _locked(folder, name):
+            if not builder.is_present:
+                _generate(builder, builder.find_source(manual_dir), folder, progress=progress)
+        builder = BUILDERS[name](data_dir=folder)
+    _check_whole(builder)
+    if manual_dir or spec.is_built_in:
+        _check_source(builder, builder.find_source(manual_dir))
+    return Prepared(builder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Lets one process at a time prepare a data set; another one waits and then finds it prepared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f'.{name}.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _check_whole(builder: SegmentationBuilder) -> None:
+    files = [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
+    if not files or not all(path.is_file() for path in files):
+        raise UserError(f'{builder.data_dir} holds no whole data set: delete this folder to have it prepared again.')
+
+
+def _check_source(builder: SegmentationBuilder, source: Source) -> None:
+    prepared_from = builder.info.metadata['source']
+    if builder.info.metadata['source_digest'] != source.digest:
+        changed = 'has changed since' if prepared_from == source.path else f'is not {prepared_from}, from which'
+        raise UserError(
+            f'{source.path} {changed} {builder.data_dir} was prepared: delete that folder or take another --data_dir.'
+        )
+
+
+def _generate(builder: SegmentationBuilder, source: Source, folder: Path, *, progress: bool) -> None:
+    """Prepares the data; an archive is unpacked beside them and its files are removed afterwards."""
+    for left_over in Path(builder.data_dir).parent.glob('*incomplete*'):
+        shutil.rmtree(left_over)
+    if source.pairs is not None:
+        pairs, unpacked = source.pairs, None
+    else:
+        unpacked = unpack(Path(source.path), folder / f'{builder.name}-unpacked-{source.digest[:12]}')
+        pairs = builder.list_pairs(builder.find_root(unpacked))
+        check_files(pairs)
+    with _quiet_tfds():
+        builder.prepare_from(source, pairs, progress=progress)
+    if unpacked:
+        shutil.rmtree(unpacked)
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Silences TFDS's own bars, bold lines and log: there is one bar, ours."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,1 @@
+"""Shapes: the built-in data set of drawn scenes."""

@@ -1,0 +1,1 @@
+"""Stanford Background (iccv09Data)."""

@@ -1,0 +1,62 @@
+"""TFDS builder of the Stanford Background data set."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_load.data.builder import SegmentationBuilder
+from deeplab_load.data.pairs import Pair, read_bytes
+from deeplab_load.data.sources import only_root
+from deeplab_load.data.specs import STANFORD_BACKGROUND
+from deeplab_load.errors import UserError
+
+SPLIT_SEED = 0
+# Shares of 400, 172 and 143 of the 715 images (lookahead.md's protocol).
+TRAIN_SHARE, VALIDATION_SHARE, ALL_IMAGES = 400, 172, 715
+
+
+def split_ids(ids: list[str]) -> dict[str, list[str]]:
+    """Deals ids out to train, val and test in the proportion 400:172:143, the same on every machine."""
+    order = sorted(ids, key=lambda image_id: hashlib.sha256(f'{SPLIT_SEED}:{image_id}'.encode()).hexdigest())
+    train = len(ids) * TRAIN_SHARE // ALL_IMAGES
+    validation = train + len(ids) * VALIDATION_SHARE // ALL_IMAGES
+    return {'train': order[:train], 'val': order[train:validation], 'test': order[validation:]}
+
+
+class StanfordBackground(SegmentationBuilder):
+    """Stanford Background: 715 outdoor scenes of about 320x240 pixels in 8 classes; negative labels are void.
+
+    Gould et al., Decomposing a scene into geometric and semantically consistent regions, ICCV 2009.
+    """
+
+    name = STANFORD_BACKGROUND.name
+    spec = STANFORD_BACKGROUND
+
+    @classmethod
+    def find_root(cls, folder: Path) -> Path:
+        """The iccv09Data folder, which may be named itself or by its parent."""
+        return only_root(folder, [folder, folder / 'iccv09Data'], 'labels', cls.spec)
+
+    @classmethod
+    def list_pairs(cls, root: Path) -> dict[str, list[Pair]]:
+        """Every images/*.jpg with labels/*.regions.txt, dealt out to the three splits."""
+        splits = split_ids(sorted(path.stem for path in (root / 'images').glob('*.jpg')))
+        if not all(splits.values()):
+            raise UserError(f'{root / "images"} holds too few images for three splits: complete the iccv09Data folder.')
+        return {
+            split: [Pair(i, root / 'images' / f'{i}.jpg', root / 'labels' / f'{i}.regions.txt') for i in ids]
+            for split, ids in splits.items()
+        }
+
+    @classmethod
+    def read_labels(cls, path: Path) -> np.ndarray:
+        """The matrix of class numbers in a text file, one row of pixels a line."""
+        rows = [line.split() for line in read_bytes(path).splitlines() if line.strip()]
+        try:
+            labels = np.array(rows, dtype=np.int32)
+        except ValueError as error:
+            raise UserError(f'{path} is not a matrix of integers: replace it by a whole one.') from error
+        if labels.ndim != 2 or labels.max() >= cls.spec.ignore_label:
+            raise UserError(f'{path} is not a matrix of class numbers: replace it by a whole one.')
+        return np.where(labels < 0, cls.spec.ignore_label, labels).astype(np.uint8)
