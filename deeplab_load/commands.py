@@ -1,0 +1,68 @@
+"""Running a command: flags in, one job, words out; a user's mistake is one sentence."""
+
+import importlib
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Callable
+from typing import TypeVar
+
+from absl import app, flags, logging
+
+from deeplab_load.config import define_flags, from_flags
+from deeplab_load.errors import UserError
+
+C = TypeVar('C')
+
+flags.disclaim_key_flags()
+
+
+def run_command(cls: type[C], job: Callable[[C], None]) -> None:
+    """Runs a command: its flags from the dataclass `cls`, then `job`.
+
+    A user's mistake is told in one sentence on the standard error, with exit status 2.
+    """
+    define_flags(cls)
+    try:
+        app.run(lambda _: job(from_flags(cls)), flags_parser=_parse)
+    except UserError as error:
+        sys.exit(_complain(error))
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        left = flags.FLAGS(argv)
+    except (flags.Error, OSError) as error:
+        sys.exit(_complain(' '.join(str(error).split())))
+    if len(left) > 1:
+        sys.exit(_complain(f'unexpected argument {left[1]!r}; options are written --name=value, without spaces.'))
+    return left
+
+
+def _complain(words: object) -> int:
+    print(f'deeplab_load: {words}', file=sys.stderr)
+    return 2
+
+
+def load_quietly(module: str) -> types.ModuleType:
+    """Imports a module that loads TensorFlow without TensorFlow's start-up messages.
+
+    They are written by C++ straight to the standard error before any log level counts; should the import fail, they
+    are shown after all.
+    """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            loaded = importlib.import_module(module)
+        except BaseException:
+            aside.seek(0)
+            os.write(stderr, aside.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+    logging.set_verbosity(logging.WARNING)  # The libraries tell at INFO what no user asked for.
+    return loaded

@@ -1,0 +1,214 @@
+"""Options: frozen dataclasses from whose fields the absl flags are derived (name, type, default, help)."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from absl import flags
+
+from deeplab_load.errors import UserError
+from deeplab_load.lookahead.state import Limits
+
+C = TypeVar('C')
+
+flags.disclaim_key_flags()  # --help shows the flags as the command's own.
+
+
+def option(default: Any, text: str, choices: Sequence[str] | None = None) -> Any:
+    """A dataclass field that becomes a flag; None as a default means `not given`."""
+    return dataclasses.field(default=default, metadata={'help': text, 'choices': choices})
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data, and where it is."""
+
+    dataset: str = option('', 'Data set: pascal_voc, cityscapes, stanford_background or shapes.')
+    data_dir: str = option('data', 'Folder of the prepared data sets.')
+    vocdevkit: str | None = option(None, 'PASCAL VOC: the VOCdevkit folder, or its tar file.')
+    manual_dir: str | None = option(None, 'Folder or archive of the data set as its owners publish it.')
+    eval_crop_size: tuple[int, ...] = option(
+        (), 'Height and width of the window in evaluation; the data set has its default.'
+    )
+    eval_batch_size: int = option(4, 'Images in a batch of evaluation.')
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values with which no command can run."""
+        if not self.dataset:
+            raise UserError('--dataset is missing: give pascal_voc, cityscapes, stanford_background or shapes.')
+        _demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
+        _demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
+
+    @property
+    def source(self) -> str | None:
+        """The folder or archive that the data set is prepared from."""
+        return self.vocdevkit or self.manual_dir
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(DataOptions):
+    """Options of `deeplab_load.evaluate`."""
+
+    checkpoint: str | None = option(None, 'TF1 checkpoint: its prefix, such as folder/model.ckpt, or its folder.')
+    output_stride: int = option(16, 'Ratio of image to feature resolution: 8, 16 or 32.')
+    atrous_rates: tuple[int, ...] = option((), "Rates of ASPP; by default the original's for the output stride.")
+    split: str | None = option(None, 'Split to evaluate on; the data set has its default.')
+    json: str | None = option(None, 'File for the metrics as JSON, fractions in [0, 1].')
+
+
+@dataclass(frozen=True)
+class Config(DataOptions):
+    """Options of the main job; `config.json` holds them under these names."""
+
+    run_dir: str | None = option(None, 'Folder of the run; runs/<dataset> by default.')
+    seed: int = option(0, 'Seed of everything random.')
+    algorithm: str = option('load', 'load, or pixelwise: stage 1 only.', ('load', 'pixelwise'))
+    # The segmentor.
+    model_variant: str = option('mobilenet_v2', "The original's name of the backbone, such as mobilenet_v2.")
+    depth_multiplier: float = option(1.0, 'Factor on the channels of MobileNetV2.')
+    output_stride: int = option(16, 'Ratio of image to feature resolution: 8, 16 or 32.')
+    atrous_rates: tuple[int, ...] = option((), 'Rates of ASPP, such as 6,12,18; without them no ASPP.')
+    decoder_output_stride: int | None = option(None, 'Stride of the decoder, such as 4; without it no decoder.')
+    checkpoint: str | None = option(None, 'TF1 checkpoint to start from: its prefix, or its folder.')
+    fresh_head: bool = option(False, 'Give the last layer new values: for another number of classes.')
+    # Data.
+    train_split: str | None = option(None, 'Split to train on; the data set has its default.')
+    train_crop_size: tuple[int, ...] = option((), 'Height and width of the window in training.')
+    holdout_fraction: float = option(0.3, 'Share of the validation split that every decision looks at.')
+    # Stage 1.
+    pixelwise_weighted_epochs: int = option(0, 'Stage 1: epochs of class-weighted cross-entropy, first.')
+    pixelwise_epochs: int = option(0, 'Stage 1: epochs of plain cross-entropy.')
+    pixelwise_learning_rate: float = option(1e-4, 'Stage 1: learning rate.')
+    pixelwise_schedule: str = option('constant', 'Stage 1: course of the learning rate.', ('constant', 'poly'))
+    pixelwise_momentum: float = option(0.9, 'Stage 1: momentum.')
+    pixelwise_batch_size: int = option(7, 'Stage 1: images in a batch.')
+    fine_tune_batch_norm: bool = option(False, 'Stage 1: normalise with the statistics of the batch.')
+    batch_norm_decay: float | None = option(None, "Stage 1: decay of batch-norm statistics; the original's if absent.")
+    # LoAd.
+    beta_l: float = option(0.05, 'β_l: fall of the mIoU below the start at which a cycle has diverged.')
+    beta_u: float = option(0.001, 'β_u: rise of the mIoU above the start that a peak needs.')
+    patience: int = option(50, 'Γ: propagations after which a cycle ends.')
+    peak_patience: int = option(10, 'Ω: propagations above β_u after which the start is raised.')
+    max_cycles: int = option(50, 'Ψ: cycles without a new peak after which the run ends.')
+    total_cycles: int = option(0, 'Bound on the cycles of the whole run; 0: none.')
+    buffer_size: int = option(3, 'B_max: sets of label maps in the buffer.')
+    steps_per_propagation: int = option(1, 'Optimiser steps between two evaluations.')
+    adversarial_weight: float = option(1.0, 'λ: weight of the adversarial loss.')
+    adversarial_learning_rate: float = option(1e-6, 'Learning rate of the adversarial stage.')
+    adversarial_momentum: float = option(0.95, 'Momentum of the adversarial stage.')
+    adversarial_batch_size: int = option(5, 'Images in a batch of the adversarial stage.')
+    generator_map: str = option(
+        'straight_through', "How g's map enters D.", ('softmax', 'straight_through')
+    )  # fmt: skip
+    # The discriminator.
+    discriminator_size: int = option(224, "Side of D's input.")
+    discriminator_alpha: float = option(1.0, "α of D's MobileNet.")
+    discriminator_dropout: float = option(0.01, "Dropout of D's MobileNet.")
+    discriminator_learning_rate: float = option(0.01, 'Learning rate of D (Adagrad).')
+    discriminator_batch_size: int = option(16, 'Maps in a batch of D.')
+    discriminator_batches: str = option('paired', "Composition of D's batches.", ('paired', 'shuffled'))
+    discriminator_patience: int = option(5, 'Epochs without a lower hold-out loss after which training of D stops.')
+    discriminator_epochs: int = option(20, 'Bound on the epochs of one training of D.')
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values with which the job cannot run."""
+        super().__post_init__()
+        positive = (
+            'pixelwise_learning_rate', 'pixelwise_batch_size', 'steps_per_propagation',
+            'adversarial_learning_rate', 'adversarial_batch_size', 'discriminator_learning_rate',
+            'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs', 'discriminator_alpha',
+        )  # fmt: skip
+        for name in positive:
+            _demand(getattr(self, name) > 0, self, name, 'above 0')
+        for name in ('pixelwise_momentum', 'adversarial_momentum', 'discriminator_dropout'):
+            _demand(0 <= getattr(self, name) < 1, self, name, 'at least 0 and below 1')
+        for name in ('pixelwise_weighted_epochs', 'pixelwise_epochs', 'adversarial_weight'):
+            _demand(getattr(self, name) >= 0, self, name, 'at least 0')
+        _demand(0 < self.holdout_fraction <= 1, self, 'holdout_fraction', 'above 0 and at most 1')
+        _demand(self.discriminator_size >= 32, self, 'discriminator_size', 'at least 32')
+        _demand(len(self.train_crop_size) in (0, 2), self, 'train_crop_size', 'two numbers, such as 513,513')
+        self.limits()
+
+    def limits(self) -> Limits:
+        """The hyperparameters of Algorithm 3."""
+        return Limits(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Limits)})
+
+
+def _demand(holds: bool, config: Any, name: str, rule: str) -> None:
+    if not holds:
+        value = getattr(config, name)
+        value = ','.join(map(str, value)) if isinstance(value, tuple) else value
+        raise UserError(f'--{name}={value} must be {rule}.')
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """The options under their flags' names."""
+    return dataclasses.asdict(config)
+
+
+# Where things are and how long a run may be: the results up to any point do not depend on these options, so a stopped
+# run may go on with others.
+UNBOUND = ('run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'total_cycles', 'max_cycles')
+
+
+def digest(config: Any) -> str:
+    """A digest of the options that change the results."""
+    bound = {k: v for k, v in to_json(config).items() if k not in UNBOUND}
+    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def define_flags(cls: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one absl flag for every field of the dataclass `cls`."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        _define_flag(field, hints[field.name], flag_values)
+
+
+_DEFINE: dict[type, Any] = {
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+
+
+def _define_flag(field: dataclasses.Field, hint: Any, flag_values: flags.FlagValues) -> None:
+    default: Any = field.default
+    text, choices = field.metadata['help'], field.metadata['choices']
+    kind = _plain_type(hint)
+    if choices:
+        flags.DEFINE_enum(field.name, default, choices, text, flag_values=flag_values)
+    elif kind is tuple:
+        flags.DEFINE_list(field.name, [str(v) for v in default], text, flag_values=flag_values)
+    else:
+        _DEFINE[kind](field.name, default, text, flag_values=flag_values)
+
+
+def _plain_type(hint: Any) -> type:
+    """The type of an option: `int` of `int | None`, `tuple` of `tuple[int, ...]`."""
+    if typing.get_origin(hint) is tuple:
+        return tuple
+    if isinstance(hint, types.UnionType):
+        return next(t for t in typing.get_args(hint) if t is not types.NoneType)
+    return hint
+
+
+def from_flags(cls: type[C], flag_values: flags.FlagValues = flags.FLAGS) -> C:
+    """The options as the flags give them."""
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        value = flag_values[field.name].value
+        values[field.name] = _integers(field.name, value) if isinstance(value, list) else value
+    return cls(**values)
+
+
+def _integers(name: str, values: list[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(v) for v in values)
+    except ValueError:
+        raise UserError(f'--{name}={",".join(values)} must be whole numbers, such as --{name}=6,12,18.') from None

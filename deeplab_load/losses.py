@@ -1,0 +1,82 @@
+"""Losses of the segmentor and of the discriminator: pure functions, each with its source."""
+
+import tensorflow as tf
+
+
+def cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor, *, ignore_label: int = 255, class_weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Pixel-wise cross-entropy, averaged over the pixels that are not void.
+
+    L_p = Σ_i w(y_i) · (−log softmax(z_i)[y_i]) / #{i : y_i ≠ ignore}; 0 where every pixel is void.
+
+    Args:
+      labels: integers `[batch, height, width]` in 0..classes−1 or `ignore_label`.
+      logits: `[batch, height, width, classes]`.
+      ignore_label: the label of void pixels.
+      class_weights: `[batch, classes]`, a weight per image and class; 1 by default.
+
+    Returns:
+      A scalar, at least 0.
+
+    Source: the article, eq. 3, first term, averaged instead of summed (ours); TF1 `train_utils.
+    add_softmax_cross_entropy_loss_for_each_scale` divides by the same count.
+    """
+    labels = tf.cast(labels, tf.int32)
+    valid = tf.not_equal(labels, ignore_label)
+    safe = tf.where(valid, labels, 0)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=safe, logits=logits)
+    weights = tf.cast(valid, losses.dtype)
+    count = tf.reduce_sum(weights)
+    if class_weights is not None:
+        weights *= tf.cast(tf.gather(class_weights, safe, batch_dims=1), losses.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), count)
+
+
+def balancing_weights(labels: tf.Tensor, mean_counts: tf.Tensor, *, ignore_label: int = 255) -> tf.Tensor:
+    """Class weights of an image: mean pixel count of the class over the training set, over its count in the image.
+
+    Args:
+      labels: integers `[batch, height, width]`.
+      mean_counts: `[classes]`, pixels of each class in the training set divided by the number of images.
+      ignore_label: the label of void pixels.
+
+    Returns:
+      `[batch, classes]` float32; 0 for a class that the image lacks.
+
+    Source: the article, section 4, Stanford Background.
+    """
+    classes = mean_counts.shape[0]
+    one_hot = tf.one_hot(tf.where(labels == ignore_label, -1, tf.cast(labels, tf.int32)), classes)
+    return tf.math.divide_no_nan(tf.cast(mean_counts, tf.float32), tf.reduce_sum(one_hot, axis=(1, 2)))
+
+
+def non_saturating(generated: tf.Tensor) -> tf.Tensor:
+    """The generator's adversarial loss: −log D(ŷ|x), the mean over the batch.
+
+    Args:
+      generated: logits of D for generated maps, `[batch]` or `[batch, 1]`.
+
+    Returns:
+      A scalar, at least 0.
+
+    Source: the article, section 2: the third term of eq. 3 in its non-saturating form (Goodfellow et al. 2014).
+    """
+    return tf.reduce_mean(tf.nn.softplus(-generated))
+
+
+def discriminator_cross_entropy(logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Weighted binary cross-entropy of D: −log D for real maps, −log(1 − D) for generated ones.
+
+    Args:
+      logits: `[batch]`, D before its sigmoid.
+      real: `[batch]`, 1 for a real map, 0 for a generated one.
+      weights: `[batch]`, at least 0; the result is the weighted mean.
+
+    Returns:
+      A scalar, at least 0; 0 where all weights are 0.
+
+    Source: the article, eq. 2, weighted as section 4 says.
+    """
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=real, logits=logits)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))

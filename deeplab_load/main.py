@@ -1,0 +1,34 @@
+"""The main job: `python -m deeplab_load.main --dataset=pascal_voc --flagfile=flags/voc.cfg`.
+
+Data, segmentor, baseline, LoAd (Algorithm 3), evaluation of the best model, SavedModel. A stopped run goes on when the
+same command is given again.
+"""
+
+from deeplab_load.commands import load_quietly, run_command
+from deeplab_load.config import Config
+
+
+def main() -> None:
+    """Entry of the command: flags, then the job."""
+    run_command(Config, job)
+
+
+def job(config: Config) -> None:
+    """Runs the main job from its beginning, or from where its run directory stands."""
+    stages = load_quietly('deeplab_load.stages')  # TensorFlow is loaded once the flags are right.
+    with stages.run_directory(config) as run:
+        segmentor = stages.build_segmentor(config)
+        data = stages.prepare_data(config)
+        stages.start(config, run, segmentor, data)
+        judge = stages.evaluator(config, run, segmentor, data)
+        baseline = stages.evaluate_baseline(run, judge, data)
+        best = 'g0'
+        if config.algorithm == 'load':
+            state = stages.lookahead(config, run, judge, segmentor, data)
+            stages.evaluate_best(config, run, judge, data, baseline, state)
+            best = state.g_best
+        stages.export(config, run, segmentor, data, best)
+
+
+if __name__ == '__main__':
+    main()

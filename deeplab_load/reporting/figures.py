@@ -1,0 +1,48 @@
+"""Figures of a run."""
+
+import json
+import os
+import pathlib
+
+import matplotlib as mpl
+
+mpl.use('Agg')
+from matplotlib import pyplot as plt
+
+
+def read_events(file: str | os.PathLike) -> list[dict]:
+    """The events of a run, in order."""
+    return [json.loads(line) for line in pathlib.Path(file).read_text().splitlines()]
+
+
+def convergence_figure(events: list[dict], file: str | os.PathLike) -> None:
+    """Draws the hold-out mIoU over the propagations (the article's Fig. 3) and writes it as PNG.
+
+    Every cycle starts again from its start model; divergences, peaks and ends by patience are marked.
+    """
+    baseline = next(e['miou'] for e in events if e['event'] == 'baseline')
+    figure, axes = plt.subplots(figsize=(9, 5))
+    axes.axhline(100 * baseline, color='0.6', linestyle='--', label='g0')
+    start, origin, points = baseline, 0, [baseline]
+    for event in events:
+        if event['event'] == 'propagation':
+            points.append(points[-1] if event['miou'] is None else event['miou'])
+        if event['event'] == 'cycle_end':
+            steps = range(origin, origin + len(points))
+            axes.plot(steps, [100 * p for p in points], color='C0', linewidth=1.2)
+            axes.plot(steps[-1], 100 * points[-1], 'rv' if event['reason'] == 'diverged' else 'ks', markersize=5)
+            if event['peak']:
+                best = max(range(len(points)), key=points.__getitem__)
+                axes.plot(steps[best], 100 * points[best], 'g^', markersize=8)
+            start, origin = event['start_miou'], steps[-1]
+            points = [start]
+    for style, label in (('g^', 'peak'), ('rv', 'diverged'), ('ks', 'patience over')):
+        axes.plot([], [], style, label=label)
+    axes.set_xlabel('propagation')
+    axes.set_ylabel('hold-out mIoU in %')
+    axes.set_title('Lookahead adversarial learning')
+    axes.legend()
+    axes.grid(alpha=0.3)
+    pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120, bbox_inches='tight')
+    plt.close(figure)

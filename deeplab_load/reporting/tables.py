@@ -1,0 +1,40 @@
+"""Tables of results for the terminal."""
+
+from collections.abc import Sequence
+
+from deeplab_load.metrics import Metrics
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lays out rows of words; the first column is flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return '  '.join([row[0].ljust(widths[0]), *cells]).rstrip()
+
+    return '\n'.join([line(header), '  '.join('-' * w for w in widths), *map(line, rows)])
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage with two decimals; a dash for None."""
+    return '-' if value is None else f'{100 * value:.2f}'
+
+
+MEANS = {'mIoU': 'miou', 'mIoU, classes that occur': 'miou_present', 'pixel accuracy': 'pixel_accuracy'}
+
+
+def metrics_table(classes: Sequence[str], columns: dict[str, Metrics]) -> str:
+    """IoU per class, means and pixel accuracy in percent, one column a model; two columns get their difference."""
+    names, values = list(columns), list(columns.values())
+    rows = [(name, [m.per_class[i] for m in values]) for i, name in enumerate(classes)]
+    rows += [(title, [getattr(m, field) for m in values]) for title, field in MEANS.items()]
+    header = ['IoU in %', *names] + (['difference'] if len(values) == 2 else [])
+    return table(header, [[title, *map(percent, cells), *_difference(cells)] for title, cells in rows])
+
+
+def _difference(cells: Sequence[float | None]) -> list[str]:
+    if len(cells) != 2:
+        return []
+    before, after = cells
+    return ['-' if before is None or after is None else f'{100 * (after - before):+.2f}']

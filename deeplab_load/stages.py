@@ -1,0 +1,326 @@
+"""The stages of the main job: each one hands the options on by keyword and says what it did."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import deeplab_load
+from deeplab_load import config as options
+from deeplab_load.catalog import Architecture
+from deeplab_load.config import Config, EvaluateConfig
+from deeplab_load.data.examples import Examples, holdout
+from deeplab_load.data.preparation import prepare
+from deeplab_load.data.specs import DatasetSpec, get_spec
+from deeplab_load.errors import UserError
+from deeplab_load.evaluation.evaluation import Evaluator
+from deeplab_load.lookahead import events
+from deeplab_load.lookahead.algorithm import stopped_by
+from deeplab_load.lookahead.state import LoadState
+from deeplab_load.metrics import Metrics, summarise
+from deeplab_load.models import deeplab
+from deeplab_load.models.discriminator import build_discriminator
+from deeplab_load.reporting.events import Scalars, sentence
+from deeplab_load.reporting.figures import convergence_figure, read_events
+from deeplab_load.reporting.progress import say
+from deeplab_load.reporting.tables import metrics_table
+from deeplab_load.restore.inspection import inspect
+from deeplab_load.restore.names import tf1_variables
+from deeplab_load.restore.restoring import restore
+from deeplab_load.serving import export as serving
+from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
+from deeplab_load.training.durable import RunDirectory, write_atomically
+from deeplab_load.training.lookahead import run_lookahead
+from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
+from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
+from deeplab_load.training.stopping import Stopped, StopSignal
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of a run: to train on, to decide by, and to report on; and the windows they are seen through."""
+
+    spec: DatasetSpec
+    train: Examples
+    holdout: Examples
+    evaluation: Examples
+    train_crop_size: tuple[int, int]
+    eval_crop_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is open: its folder, and the signal that stops it."""
+
+    directory: RunDirectory
+    stop: StopSignal
+    resumed: bool
+
+
+@contextlib.contextmanager
+def run_directory(config: Config) -> Iterator[Run]:
+    """Opens the run directory for this process: a new run, or one to go on with.
+
+    On SIGTERM or SIGINT the run stops where it can go on, and says how.
+    """
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    spec = get_spec(config.dataset)
+    directory = RunDirectory(config.run_dir or os.path.join('runs', spec.name))
+    stop = StopSignal()
+    with directory.locked():
+        directory.adopt_config({**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'})
+        resumed = _log_start(config, directory)
+        stop.listen()
+        try:
+            yield Run(directory, stop, resumed)
+        except Stopped:
+            say(f'Stopped; nothing is lost. The same command with --run_dir={directory.path} goes on from here.')
+
+
+def _log_start(config: Config, directory: RunDirectory) -> bool:
+    record = directory.read_state()
+    directory.cut_events(record.get('events_bytes', 0))
+    if 'load' in record:
+        done = record['load']['propagation']
+        directory.append(events.Resume(options.digest(config), versions(), done))
+        say(f'Going on with the run in {directory.path} after {done} propagations.')
+        return True
+    directory.append(events.RunStart(options.digest(config), versions()))
+    return False
+
+
+def versions() -> dict[str, str]:
+    """The versions of what the results depend on."""
+    found = {
+        'deeplab_load': deeplab_load.__version__,
+        'python': platform.python_version(),
+        'tensorflow': tf.__version__,
+        'keras': keras.__version__,
+        'numpy': np.__version__,
+    }
+    here = pathlib.Path(__file__).parent
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        command = ['git', '-C', str(here), 'rev-parse', 'HEAD']
+        found['git'] = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    return found
+
+
+def prepare_data(config: Config) -> Data:
+    """Prepares the data set, or finds it prepared, and says what is in it."""
+    spec = get_spec(config.dataset)
+    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source)
+    validation = prepared.examples(spec.validation_split)
+    data = Data(
+        spec=spec,
+        train=prepared.examples(config.train_split or spec.train_split),
+        holdout=holdout(validation, fraction=config.holdout_fraction),
+        evaluation=prepared.examples(spec.evaluation_split),
+        train_crop_size=_size(config.train_crop_size) or spec.train_crop_size,
+        eval_crop_size=_size(config.eval_crop_size) or spec.eval_crop_size,
+    )
+    say(
+        f'Data ready: {spec.name}, {len(data.train)} images to train on, {len(data.evaluation)} to evaluate on '
+        f'({spec.evaluation_split}), hold-out of {len(data.holdout)}; {len(spec.classes)} classes.'
+    )
+    return data
+
+
+def _size(values: tuple[int, ...]) -> tuple[int, int] | None:
+    return (values[0], values[1]) if values else None
+
+
+def build_segmentor(config: Config) -> keras.Model:
+    """Builds the segmentor that the options describe, with fresh values."""
+    return deeplab.build_segmentor(
+        Architecture(
+            model_variant=config.model_variant,
+            num_classes=len(get_spec(config.dataset).classes),
+            output_stride=config.output_stride,
+            depth_multiplier=config.depth_multiplier,
+            atrous_rates=config.atrous_rates,
+            decoder_output_stride=config.decoder_output_stride,
+        ),
+        fine_tune_batch_norm=config.fine_tune_batch_norm,
+        batch_norm_decay=config.batch_norm_decay,
+        seed=config.seed,
+    )
+
+
+def start(config: Config, run: Run, segmentor: keras.Model, data: Data) -> None:
+    """Gives the segmentor its starting values g_0: of the run, of a TF1 checkpoint, of stage 1."""
+    variables = tf1_variables(segmentor)
+    if run.directory.has_snapshot('g0'):
+        for name, value in run.directory.read_snapshot('g0').items():
+            variables[name].assign(value)
+        return
+    if config.checkpoint:
+        say(restore(segmentor, config.checkpoint, fresh_head=config.fresh_head).table())
+    if config.pixelwise_weighted_epochs + config.pixelwise_epochs:
+        stage_1 = PixelwiseOptions(
+            weighted_epochs=config.pixelwise_weighted_epochs,
+            epochs=config.pixelwise_epochs,
+            learning_rate=config.pixelwise_learning_rate,
+            momentum=config.pixelwise_momentum,
+            batch_size=config.pixelwise_batch_size,
+            poly=config.pixelwise_schedule == 'poly',
+            seed=config.seed,
+        )
+        train_pixelwise(segmentor, data.train, stage_1, crop_size=data.train_crop_size, stop=run.stop)
+    run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in variables.items()})
+
+
+def evaluator(config: Config, run: Run, segmentor: keras.Model, data: Data) -> Evaluator:
+    """The evaluator of the segmentor through the evaluation window."""
+    return Evaluator(segmentor, crop_size=data.eval_crop_size, batch_size=config.eval_batch_size, stop=run.stop)
+
+
+def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
+    """Evaluates g_0 on the hold-out and on the whole evaluation split."""
+    file = run.directory.path / 'report' / 'baseline.json'
+    if run.resumed:
+        return summarise(np.array(json.loads(file.read_text())['confusion']))
+    miou = summarise(judge.confusion(data.holdout, 'baseline, hold-out')).miou_present
+    confusion = judge.confusion(data.evaluation, 'baseline')
+    file.parent.mkdir(exist_ok=True)
+    write_atomically(file, json.dumps({'confusion': confusion.tolist()}))
+    metrics = summarise(confusion)
+    length = run.directory.append(events.Baseline(miou=miou, val_miou=metrics.miou))
+    run.directory.write_state({'load': LoadState.initial(miou).to_json(), 'events_bytes': length})
+    say(
+        f'Baseline g0: mIoU {100 * metrics.miou:.2f} %, pixel accuracy {100 * metrics.pixel_accuracy:.2f} %, on the '
+        f'{len(data.evaluation)} images of {data.spec.evaluation_split}; {100 * miou:.2f} % on the hold-out.'
+    )
+    return metrics
+
+
+def lookahead(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, data: Data) -> LoadState:
+    """Runs Algorithm 3; the segmentor is the best model g* afterwards."""
+    discriminator = build_discriminator(
+        judge.num_classes,
+        size=config.discriminator_size,
+        alpha=config.discriminator_alpha,
+        dropout=config.discriminator_dropout,
+        seed=config.seed,
+    )
+    trainer = DiscriminatorTrainer(
+        discriminator,
+        num_classes=judge.num_classes,
+        options=DiscriminatorOptions(
+            learning_rate=config.discriminator_learning_rate,
+            batch_size=config.discriminator_batch_size,
+            paired=config.discriminator_batches == 'paired',
+            patience=config.discriminator_patience,
+            epochs=config.discriminator_epochs,
+        ),
+        seed=config.seed,
+    )
+    adversarial = AdversarialOptions(
+        learning_rate=config.adversarial_learning_rate,
+        momentum=config.adversarial_momentum,
+        batch_size=config.adversarial_batch_size,
+        weight=config.adversarial_weight,
+        straight_through=config.generator_map == 'straight_through',
+        steps_per_propagation=config.steps_per_propagation,
+        seed=config.seed,
+    )
+    seen = TrainingData(train=data.train, holdout=data.holdout, crop_size=data.train_crop_size)
+    players = TensorFlowPlayers(segmentor, trainer, judge, seen, adversarial, run.directory, run.stop)
+    state = run_lookahead(players, config.limits(), run.directory, watch=_watch(run), stop=run.stop)
+    players.restore(state.g_best)
+    return state
+
+
+def _watch(run: Run) -> Callable[[LoadState, events.Event], None]:
+    """Prints a line and writes TensorBoard scalars for every event."""
+    scalars = Scalars(run.directory.path / 'tensorboard')
+
+    def watch(state: LoadState, event: events.Event) -> None:
+        say(sentence(event))
+        scalars.write(state.propagation, event)
+
+    return watch
+
+
+SUCCESS = 0.001  # The article, section 6: an experiment that gains less than 0.1 point has failed.
+
+
+def evaluate_best(
+    config: Config, run: Run, judge: Evaluator, data: Data, baseline: Metrics, state: LoadState
+) -> Metrics:
+    """Evaluates g* on the whole evaluation split, logs the result and shows the gain per class."""
+    metrics = summarise(judge.confusion(data.evaluation, 'best model'))
+    result = events.Result(
+        holdout_miou=state.mu_best,
+        val_miou=metrics.miou,
+        per_class=dict(zip(data.spec.classes, metrics.per_class, strict=True)),
+        baseline_val_miou=baseline.miou,
+        divergences=state.divergences,
+        step_backs=state.cycle,
+        cycles=state.cycle,
+        success=metrics.miou - baseline.miou >= SUCCESS,
+        stopped_by=stopped_by(state, config.limits()) or '',
+    )
+    record = run.directory.read_state()
+    if 'result' not in record:
+        length = run.directory.append(result)
+        run.directory.write_state({**record, 'result': result.record(), 'events_bytes': length})
+    convergence_figure(read_events(run.directory.events), run.directory.path / 'report' / 'convergence.png')
+    say(metrics_table(data.spec.classes, {'baseline': baseline, 'LoAd': metrics}))
+    say(f'LoAd after {state.cycle} cycles ({state.divergences} diverged): {100 * (metrics.miou - baseline.miou):+.2f} '
+        f'points of mIoU on {data.spec.evaluation_split}.')  # fmt: skip
+    return metrics
+
+
+def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:
+    """Exports the segmentor as a SavedModel, once a run, and says where everything is."""
+    folder = run.directory.path / 'export'
+    versions_there = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    if not versions_there:
+        serving.export(segmentor, folder, crop_size=data.eval_crop_size, output_stride=config.output_stride)
+    path = run.directory.path
+    places = {
+        'best model (TF1 checkpoint)': run.directory.prefix(best),
+        'SavedModel': folder,
+        'events': path / 'events.jsonl',
+        'options': path / 'config.json',
+        'label maps': path / 'buffer',
+        'report': path / 'report',
+        'TensorBoard': path / 'tensorboard',
+    }
+    say('\n'.join(f'{what}: {where}' for what, where in places.items()))
+
+
+def evaluate_checkpoint(config: EvaluateConfig) -> tuple[Metrics, tuple[str, ...]]:
+    """Evaluates a TF1 checkpoint on a split; returns the metrics and the names of the classes.
+
+    Raises:
+      UserError: the checkpoint's number of classes is not that of the data set.
+    """
+    spec = get_spec(config.dataset)
+    if not config.checkpoint:
+        raise UserError('--checkpoint is missing: give the prefix of a TF1 checkpoint, such as folder/model.ckpt.')
+    architecture = inspect(config.checkpoint).architecture(config.output_stride)
+    if architecture.num_classes != spec.num_classes:
+        raise UserError(
+            f'The checkpoint {config.checkpoint} has {architecture.num_classes} classes and {spec.name} has '
+            f'{spec.num_classes}; give the data set that it was trained on.'
+        )
+    if config.atrous_rates:
+        architecture = dataclasses.replace(architecture, atrous_rates=config.atrous_rates)
+    segmentor = deeplab.build_segmentor(architecture)
+    restore(segmentor, config.checkpoint)
+    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source)
+    examples = prepared.examples(config.split or spec.evaluation_split)
+    crop_size = _size(config.eval_crop_size) or spec.eval_crop_size
+    judge = Evaluator(segmentor, crop_size=crop_size, batch_size=config.eval_batch_size)
+    return summarise(judge.confusion(examples)), spec.classes

@@ -1,0 +1,1 @@
+"""Optimiser steps, stages and runs."""

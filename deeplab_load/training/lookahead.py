@@ -1,0 +1,60 @@
+"""Drives Algorithm 3: writes each event, makes each state durable, and goes on from the last one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from deeplab_load.lookahead import algorithm, events
+from deeplab_load.lookahead.state import PROPAGATE, Limits, LoadState
+from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.players import TensorFlowPlayers
+from deeplab_load.training.stopping import StopSignal
+
+Watch = Callable[[LoadState, events.Event], None]
+
+
+def run_lookahead(
+    players: TensorFlowPlayers, limits: Limits, run: RunDirectory, *, watch: Watch, stop: StopSignal
+) -> LoadState:
+    """Runs Algorithm 3 from the durable state to its end and returns the last state.
+
+    The run directory's state must hold `load` (a LoadState). `watch` sees each state and event once it is durable.
+
+    Raises:
+      Stopped: the run was asked to stop; the state of the last event is durable.
+    """
+    record = run.read_state()
+    state = LoadState.from_json(record['load'])
+    _resume(players, record, state)
+    steps = algorithm.load(players, state, limits)
+    for state, event in steps:
+        record = _make_durable(players, run, record, state, event)
+        watch(state, event)
+        stop.check()
+    return state
+
+
+def _resume(players: TensorFlowPlayers, record: dict[str, Any], state: LoadState) -> None:
+    """Gives the players the weights that belong to the state."""
+    players.restore(state.g_s)
+    if record.get('working'):
+        players.restore_working_state(record['working'])
+    if record.get('discriminator'):
+        players.restore_discriminator(record['discriminator'])
+
+
+def _make_durable(
+    players: TensorFlowPlayers, run: RunDirectory, record: dict[str, Any], state: LoadState, event: events.Event
+) -> dict[str, Any]:
+    """Stores what the state needs, then the event, then the state; only then deletes what no state needs."""
+    record = {**record, 'load': state.to_json(), 'working': None}
+    if state.phase == PROPAGATE:
+        record['working'] = f'working-{state.propagation}'
+        players.save_working_state(record['working'])
+    if isinstance(event, events.Discriminator):
+        record['discriminator'] = f'discriminator-{event.cycle}'
+        players.save_discriminator(record['discriminator'])
+    record['events_bytes'] = run.append(event)
+    run.write_state(record)
+    keep = {record['working'], record.get('discriminator')} - {None}
+    run.prune(snapshots=state.snapshots() | keep, sets={m.name for m in state.buffer})
+    return record

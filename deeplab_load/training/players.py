@@ -1,0 +1,207 @@
+"""The players of Algorithm 3 in TensorFlow: the segmentor g, the discriminator D and the data they see."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deeplab_load.data import label_maps
+from deeplab_load.data.batches import discriminator_batches, training_batches
+from deeplab_load.data.examples import Examples
+from deeplab_load.evaluation.evaluation import Evaluator
+from deeplab_load.lookahead.algorithm import Losses, Retraining
+from deeplab_load.lookahead.buffer import MapSet
+from deeplab_load.metrics import summarise
+from deeplab_load.restore.names import tf1_variables
+from deeplab_load.training.discriminator import DiscriminatorTrainer
+from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.steps import adversarial_step
+from deeplab_load.training.stopping import StopSignal
+
+SLOT = '/Momentum'
+MAPS_PER_SHARD = 512
+
+
+@dataclass(frozen=True)
+class AdversarialOptions:
+    """How g is trained in the adversarial stage; names as the flags."""
+
+    learning_rate: float
+    momentum: float
+    batch_size: int
+    weight: float
+    straight_through: bool
+    steps_per_propagation: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the players see: the training images, the hold-out, and the window of training."""
+
+    train: Examples
+    holdout: Examples
+    crop_size: tuple[int, int]
+
+
+class TensorFlowPlayers:
+    """g and D; implements `lookahead.algorithm.Players`. Only weights, slots and D's weights are its state."""
+
+    def __init__(
+        self,
+        segmentor: keras.Model,
+        trainer: DiscriminatorTrainer,
+        evaluator: Evaluator,
+        data: TrainingData,
+        options: AdversarialOptions,
+        run: RunDirectory,
+        stop: StopSignal,
+    ):
+        self.segmentor, self.trainer, self.evaluator = segmentor, trainer, evaluator
+        self.data, self.options, self.run, self.stop = data, options, run, stop
+        self.optimizer = Momentum(
+            segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum
+        )
+        self._step = adversarial_step(
+            segmentor,
+            trainer.model,
+            self.optimizer,
+            adversarial_weight=options.weight,
+            straight_through=options.straight_through,
+        )
+        self._variables = tf1_variables(segmentor)
+        self._batches: Iterator[dict] = iter(())
+        self._next_batch = -1
+
+    def propagate(self, propagation: int) -> Losses:
+        """Trains g for `steps_per_propagation` steps; puts g back where a loss or a weight was not finite."""
+        before = [v.numpy() for v in self.segmentor.variables]
+        steps, ce, adv = self.options.steps_per_propagation, 0.0, 0.0
+        for number in range(steps):
+            batch = self._batch(propagation * steps + number)
+            outcome = self._step(batch['image'], batch['label'])
+            ce, adv = ce + float(outcome.ce) / steps, adv + float(outcome.adv) / steps
+            if not bool(outcome.finite):
+                for variable, value in zip(self.segmentor.variables, before, strict=True):
+                    variable.assign(value)
+                return Losses(ce=ce, adv=adv, finite=False)
+        return Losses(ce=ce, adv=adv)
+
+    def _batch(self, number: int) -> dict:
+        if number != self._next_batch:
+            batches = training_batches(
+                self.data.train,
+                crop_size=self.data.crop_size,
+                batch_size=self.options.batch_size,
+                seed=self.options.seed,
+                first_batch=number,
+            )
+            self._batches = iter(batches)
+        self._next_batch = number + 1
+        return next(self._batches)
+
+    def evaluate(self) -> float:
+        """The mIoU of g on the hold-out, over the classes that occur in its ground truth."""
+        return summarise(self.evaluator.confusion(self.data.holdout, 'hold-out')).miou_present
+
+    def snapshot(self, name: str) -> None:
+        """Stores g as a TF1 checkpoint in the run directory."""
+        self.run.save_snapshot(name, self.weights())
+
+    def restore(self, name: str) -> None:
+        """Sets g to a snapshot and the momentum to zero."""
+        self._assign(self.run.read_snapshot(name))
+        self.optimizer.reset()
+
+    def make_maps(self, map_set: MapSet) -> None:
+        """Writes the label-map set of a snapshot: maps of all training and hold-out images."""
+        self.restore(map_set.snapshot)
+        label_maps.write_set(
+            self.run.buffer,
+            map_set.name,
+            self._maps(),
+            model_fingerprint=fingerprint(self.weights()),
+            data_fingerprint=self._data_fingerprint(),
+            shards={'train': -(-len(self.data.train) // MAPS_PER_SHARD), 'holdout': 1},
+        )
+
+    def _maps(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        for split, examples in (('train', self.data.train), ('holdout', self.data.holdout)):
+            for image_id, label_map in self.evaluator.label_maps(examples, f'label maps, {split}'):
+                yield split, image_id, label_map
+
+    def _data_fingerprint(self) -> str:
+        return f'{self.data.train.fingerprint}-{self.data.holdout.fingerprint}'
+
+    def retrain_discriminator(self, cycle: int, sets: tuple[MapSet, ...]) -> Retraining:
+        """Trains D on the training images' real maps and those of the sets."""
+        options = self.trainer.options
+        data_fingerprint = self._data_fingerprint()
+        stored = [
+            label_maps.read_set(
+                self.run.buffer,
+                s.name,
+                model_fingerprint=fingerprint(self.run.read_snapshot(s.snapshot)),
+                data_fingerprint=data_fingerprint,
+            )
+            for s in sets
+        ]
+
+        def batches(examples: Examples, split: str, epoch: int, augment: bool) -> tf.data.Dataset:
+            return discriminator_batches(
+                examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
+                seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment,
+            )  # fmt: skip
+
+        return self.trainer.retrain(
+            cycle,
+            training_batches=lambda epoch: batches(self.data.train, 'train', epoch, True),
+            holdout_batches=lambda: batches(self.data.holdout, 'holdout', 0, False),
+            stop=self.stop,
+        )
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The values of g under their TF1 names."""
+        return {name: variable.numpy() for name, variable in self._variables.items()}
+
+    def _assign(self, values: dict[str, np.ndarray]) -> None:
+        for name, variable in self._variables.items():
+            variable.assign(values[name])
+
+    def save_working_state(self, name: str) -> None:
+        """Stores g and its momentum, so that the run can go on in the middle of a cycle."""
+        self.run.save_snapshot(name, {**self.weights(), **{k: v.numpy() for k, v in self._slots()}})
+
+    def restore_working_state(self, name: str) -> None:
+        """Sets g and its momentum to what `save_working_state` stored."""
+        values = self.run.read_snapshot(name)
+        self._assign(values)
+        for key, slot in self._slots():
+            slot.assign(values[key])
+
+    def _slots(self) -> Iterable[tuple[str, tf.Variable]]:
+        names = {id(v): name for name, v in self._variables.items()}
+        return [(names[id(v)] + SLOT, s) for v, s in zip(self.optimizer.variables, self.optimizer.slots, strict=True)]
+
+    def save_discriminator(self, name: str) -> None:
+        """Stores D."""
+        weights = self.trainer.model.get_weights()
+        self.run.save_snapshot(name, {f'discriminator/{i:03d}': np.asarray(w) for i, w in enumerate(weights)})
+
+    def restore_discriminator(self, name: str) -> None:
+        """Sets D to what `save_discriminator` stored."""
+        values = self.run.read_snapshot(name)
+        self.trainer.model.set_weights([values[key] for key in sorted(values)])
+
+
+def fingerprint(values: dict[str, np.ndarray]) -> str:
+    """A digest of named values."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values[name]).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,135 @@
+"""Options: flags from fields, flagfiles with their commands, and what is refused."""
+
+import dataclasses
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from deeplab_load.config import Config, EvaluateConfig, define_flags, digest, from_flags, to_json
+from deeplab_load.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+FLAGFILES = sorted((ROOT / 'flags').glob('*.cfg'))
+
+
+def parse(*argv, cls=Config):
+    values = flags.FlagValues()
+    flags.DEFINE_string('flagfile', None, 'as absl defines it', flag_values=values)
+    define_flags(cls, values)
+    left = values(['command', *argv])
+    assert left == ['command']
+    return from_flags(cls, values)
+
+
+def test_every_field_is_a_flag_with_its_default_and_help():
+    assert parse('--dataset=shapes') == Config(dataset='shapes')
+    assert all(f.metadata['help'] for f in dataclasses.fields(Config))
+
+
+def test_values_of_every_type():
+    config = parse(
+        '--dataset=pascal_voc', '--atrous_rates=6,12,18', '--beta_u=0.005', '--decoder_output_stride=4', '--fresh_head',
+        '--patience=80', '--generator_map=softmax', '--checkpoint=a/model.ckpt',
+    )  # fmt: skip
+    assert config.atrous_rates == (6, 12, 18)
+    assert (config.beta_u, config.decoder_output_stride, config.fresh_head) == (0.005, 4, True)
+    assert (config.patience, config.generator_map, config.checkpoint) == (80, 'softmax', 'a/model.ckpt')
+
+
+def test_the_defaults_are_the_articles():
+    c = Config(dataset='pascal_voc')
+    assert (c.beta_l, c.beta_u, c.patience, c.max_cycles, c.buffer_size) == (0.05, 0.001, 50, 50, 3)
+    assert (c.adversarial_weight, c.adversarial_learning_rate, c.adversarial_momentum) == (1.0, 1e-6, 0.95)
+    assert (c.adversarial_batch_size, c.discriminator_batch_size, c.discriminator_learning_rate) == (5, 16, 0.01)
+    assert (c.discriminator_size, c.discriminator_alpha, c.discriminator_dropout) == (224, 1.0, 0.01)
+    assert (c.pixelwise_learning_rate, c.pixelwise_batch_size, c.holdout_fraction) == (1e-4, 7, 0.3)
+
+
+@pytest.mark.parametrize(
+    ('argument', 'sentence'),
+    [
+        ('--beta_l=0', '--beta_l=0.0 must be above 0'),
+        ('--buffer_size=1', '--buffer_size=1 must be at least 2'),
+        ('--atrous_rates=6,x', '--atrous_rates=6,x must be whole numbers'),
+        ('--train_crop_size=513', '--train_crop_size=513 must be two numbers'),
+        ('--eval_crop_size=1,2,3', '--eval_crop_size=1,2,3 must be two numbers'),
+        ('--adversarial_momentum=1', '--adversarial_momentum=1.0 must be at least 0 and below 1'),
+        ('--holdout_fraction=0', '--holdout_fraction=0.0 must be above 0'),
+        ('--discriminator_epochs=0', '--discriminator_epochs=0 must be above 0'),
+        ('--adversarial_weight=-1', '--adversarial_weight=-1.0 must be at least 0'),
+        ('--adversarial_learning_rate=nan', '--adversarial_learning_rate=nan must be above 0'),
+        ('--eval_batch_size=0', '--eval_batch_size=0 must be above 0'),
+        ('--dataset=', '--dataset is missing'),
+    ],
+)
+def test_impossible_values_are_refused_by_name(argument, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        parse('--dataset=shapes', argument)
+
+
+def test_the_digest_covers_what_changes_results_and_nothing_else():
+    config = Config(dataset='shapes')
+    assert digest(config) == digest(dataclasses.replace(config, data_dir='elsewhere', total_cycles=3))
+    assert digest(config) != digest(dataclasses.replace(config, beta_u=0.002))
+    assert to_json(config)['beta_u'] == 0.001
+
+
+@pytest.mark.parametrize('file', FLAGFILES, ids=lambda f: f.name)
+def test_a_flagfile_opens_with_its_command_and_does_not_override_it(file):
+    command = file.read_text().splitlines()[0].removeprefix('# ')
+    program, *arguments = shlex.split(command)[1:]
+    assert (program, arguments[0]) == ('-m', 'deeplab_load.main')
+    arguments = arguments[1:]
+    assert f'--flagfile=flags/{file.name}' in arguments
+    given = {a.split('=')[0] for a in arguments} - {'--flagfile'}
+    inside = {line.split('=')[0] for line in file.read_text().splitlines() if line.startswith('--')}
+    assert inside
+    assert not given & inside
+    config = parse(*[a.replace('--flagfile=', f'--flagfile={ROOT}/') for a in arguments])
+    assert config.dataset in ('pascal_voc', 'cityscapes', 'stanford_background', 'shapes')
+
+
+def run(module, *argv):
+    return subprocess.run(
+        [sys.executable, '-m', f'deeplab_load.{module}', *argv], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+@pytest.mark.parametrize(
+    ('argv', 'sentence'),
+    [
+        (['--dataset=shapes', '--no_such_flag=1'], "Unknown command line flag 'no_such_flag'"),
+        (['--dataset=shapes', '--beta_l', '=', '0.1'], "flag --beta_l==: could not convert string to float: '='"),
+        (['--dataset=shapes', '--checkpoint', '=', 'x'], "unexpected argument 'x'"),
+        (['--dataset=shapes', 'pascal_voc'], "unexpected argument 'pascal_voc'"),
+        (['--dataset=shapes', '--flagfile=flags/none.cfg'], 'flags/none.cfg'),
+        (['--dataset=shapes', '--generator_map=hard'], 'generator_map'),
+        ([], '--dataset is missing'),
+    ],
+)
+@pytest.mark.parametrize('module', ['main', 'evaluate'])
+def test_a_mistaken_command_gets_one_sentence(module, argv, sentence):
+    if module == 'evaluate' and any('beta' in a or 'generator' in a for a in argv):
+        argv, sentence = ['--dataset=shapes', '--output_stride=x'], 'output_stride'
+    outcome = run(module, *argv)
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith('deeplab_load: ')
+    assert sentence in outcome.stderr
+    assert outcome.stderr.count('\n') == 1
+    assert 'Traceback' not in outcome.stderr
+
+
+def test_help_names_the_options():
+    outcome = run('main', '--help')
+    assert '--beta_l' in outcome.stdout
+    assert 'Traceback' not in outcome.stderr
+
+
+def test_evaluate_knows_the_options_of_the_readme():
+    names = {f.name for f in dataclasses.fields(EvaluateConfig)}
+    assert {'checkpoint', 'dataset', 'vocdevkit', 'data_dir', 'output_stride', 'json'} <= names

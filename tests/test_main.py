@@ -1,0 +1,216 @@
+"""The main job from its command line on the built-in data set: what a run leaves, and that nothing is lost."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab_load.data import label_maps
+from deeplab_load.restore.checkpoint import read_checkpoint
+
+from .lookahead.replay import replay_run
+
+ROOT = pathlib.Path(__file__).parents[1]
+OPTIONS = (
+    '--dataset=shapes', '--depth_multiplier=0.1', '--output_stride=16', '--fine_tune_batch_norm',
+    '--batch_norm_decay=0.9', '--pixelwise_epochs=1', '--pixelwise_learning_rate=0.05', '--patience=2',
+    '--total_cycles=2', '--adversarial_learning_rate=0.01', '--discriminator_size=32', '--discriminator_alpha=0.25',
+    '--discriminator_epochs=1', '--eval_batch_size=10',
+)  # fmt: skip
+
+
+def command(run_dir, data_dir, *more):
+    return [
+        sys.executable,
+        '-m',
+        'deeplab_load.main',
+        *OPTIONS,
+        f'--run_dir={run_dir}',
+        f'--data_dir={data_dir}',
+        *more,
+    ]
+
+
+def run(*args):
+    return subprocess.run(command(*args), capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp('data')
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, data_dir):
+    folder = tmp_path_factory.mktemp('runs') / 'finished'
+    outcome = run(folder, data_dir)
+    assert outcome.returncode == 0, outcome.stderr
+    return folder, outcome.stdout
+
+
+def events(folder):
+    return [json.loads(line) for line in (folder / 'events.jsonl').read_text().splitlines()]
+
+
+def test_the_events_are_in_order_and_the_decisions_replay(finished):
+    folder, _ = finished
+    kinds = [e['event'] for e in events(folder)]
+    cycle = ['propagation', 'propagation', 'cycle_end', 'discriminator']
+    assert kinds[:3] == ['run_start', 'baseline', 'discriminator']
+    assert kinds[-1] == 'result'
+    assert len(kinds) == 4 + 2 * len(cycle)
+    assert replay_run(folder) == []
+    assert all(e['time'] > 1.6e9 for e in events(folder))
+
+
+def test_config_json_holds_every_option_under_its_name(finished):
+    config = json.loads((finished[0] / 'config.json').read_text())
+    assert (config['beta_l'], config['patience'], config['buffer_size'], config['seed']) == (0.05, 2, 3, 0)
+    assert config['versions']['tensorflow'] == tf.__version__
+
+
+def test_the_buffer_holds_the_sets_of_the_last_cycle_end_and_every_map(finished):
+    folder, _ = finished
+    end = [e for e in events(folder) if e['event'] == 'cycle_end'][-1]
+    assert sorted(p.name for p in (folder / 'buffer').iterdir()) == sorted(end['buffer'])
+    for name in end['buffer']:
+        stored = label_maps.read_set(folder / 'buffer', name)
+        assert (len(stored.ids('train')), len(stored.ids('holdout'))) == (400, 30)
+        label_map = tf.io.decode_png(stored.png('train', stored.ids('train')[0]))
+        assert int(tf.reduce_max(label_map)) < 7
+
+
+def test_the_output_names_the_gain_the_table_and_every_place(finished):
+    folder, output = finished
+    result = events(folder)[-1]
+    gain = 100 * (result['val_miou'] - result['baseline_val_miou'])
+    assert f'{gain:+.2f} points of mIoU' in output
+    assert 'snowman' in output
+    for place in ('export', 'events.jsonl', 'config.json', 'report', 'tensorboard'):
+        assert (folder / place).exists()
+        assert str(folder / place) in output
+    assert (folder / 'report' / 'convergence.png').read_bytes().startswith(b'\x89PNG')
+    assert output.count('cycle 0  γ') == 2
+
+
+def test_tensorboard_scalars_hold_the_propagations(finished):
+    (file,) = (finished[0] / 'tensorboard').iterdir()
+    found = [
+        (event.step, value.tag)
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert (1, 'propagation/miou') in found
+    assert (4, 'propagation/loss_adv') in found
+
+
+def test_the_best_model_evaluates_to_the_result_from_its_checkpoint(finished, data_dir, tmp_path):
+    folder, output = finished
+    prefix = next(line for line in output.splitlines() if line.startswith('best model')).split(': ')[1]
+    argv = ['--dataset=shapes', f'--data_dir={data_dir}', f'--checkpoint={prefix}', f'--json={tmp_path / "m.json"}']
+    subprocess.run([sys.executable, '-m', 'deeplab_load.evaluate', *argv], check=True, cwd=ROOT, capture_output=True)
+    metrics = json.loads((tmp_path / 'm.json').read_text())
+    result = events(folder)[-1]
+    assert metrics['miou'] == pytest.approx(result['val_miou'], abs=1e-9)
+    assert metrics['per_class'] == pytest.approx(result['per_class'])
+    assert 0 < metrics['pixel_accuracy'] < 1
+
+
+def test_the_same_command_on_a_finished_run_changes_nothing(finished, data_dir):
+    folder, _ = finished
+    before = [e for e in events(folder) if e['event'] != 'resume']
+    outcome = run(folder, data_dir)
+    assert outcome.returncode == 0, outcome.stderr
+    assert [e for e in events(folder) if e['event'] != 'resume'] == before
+    assert [p.name for p in (folder / 'export').iterdir()] == ['1']
+
+
+def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
+    outcome = run(finished[0], data_dir, '--beta_u=0.01')
+    assert outcome.returncode == 2
+    assert '--beta_u was 0.001 and is 0.01' in outcome.stderr
+    assert outcome.stderr.count('\n') == 1
+
+
+def without_times(folder):
+    return [{k: v for k, v in e.items() if k != 'time'} for e in events(folder) if e['event'] != 'resume']
+
+
+def assert_same_end(folder, other):
+    assert without_times(folder) == without_times(other)
+    for path in sorted((other / 'buffer').rglob('*')):
+        if path.is_file():
+            assert (folder / path.relative_to(other)).read_bytes() == path.read_bytes()
+    names = sorted(p.name for p in (other / 'checkpoints').iterdir())
+    assert sorted(p.name for p in (folder / 'checkpoints').iterdir()) == names
+    for name in names:
+        ours, theirs = (read_checkpoint(f / 'checkpoints' / name) for f in (folder, other))
+        assert set(ours.shapes) == set(theirs.shapes)
+        assert all(np.array_equal(ours.value(k), theirs.value(k)) for k in theirs.shapes)
+
+
+def wait_for(folder, lines, process):
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        file = folder / 'events.jsonl'
+        if file.exists() and file.read_text().count('\n') >= lines:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f'the run did not reach {lines} events')
+
+
+def test_killed_and_stopped_the_run_ends_as_one_that_was_not(finished, data_dir, tmp_path):
+    folder = tmp_path / 'disturbed'
+    # In stage 1, after the baseline, after a propagation, at the end of a cycle; resume adds a line each time.
+    for lines, number in ((1, signal.SIGKILL), (3, signal.SIGKILL), (5, signal.SIGTERM), (8, signal.SIGKILL)):
+        process = subprocess.Popen(command(folder, data_dir), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        wait_for(folder, lines, process)
+        os.kill(process.pid, number)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        if number == signal.SIGTERM:
+            assert 'goes on from here' in output
+    outcome = run(folder, data_dir)
+    assert outcome.returncode == 0, outcome.stderr
+    assert_same_end(folder, finished[0])
+
+
+def test_the_saved_model_runs_without_the_package(finished, tmp_path):
+    folder, output = finished
+    images = {
+        'smaller': np.random.default_rng(0).integers(0, 256, (2, 60, 70, 3)),
+        'crop': np.random.default_rng(1).integers(0, 256, (1, 97, 129, 3)),
+        'larger': np.random.default_rng(2).integers(0, 256, (1, 301, 173, 3)),
+        'one pixel': np.random.default_rng(3).integers(0, 256, (1, 1, 1, 3)),
+    }
+    np.savez(tmp_path / 'images.npz', **{k: v.astype(np.uint8) for k, v in images.items()})
+    program = (
+        'import sys, numpy as np, tensorflow as tf\n'
+        f'model = tf.saved_model.load({str(folder / "export" / "1")!r})\n'
+        'serve = model.signatures["serving_default"]\n'
+        f'images = np.load({str(tmp_path / "images.npz")!r})\n'
+        'maps = {k: serve(ImageTensor=tf.constant(images[k]))["SemanticPredictions"].numpy() for k in images.files}\n'
+        f'np.savez({str(tmp_path / "maps.npz")!r}, **maps)\n'
+        'assert "deeplab_load" not in sys.modules\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=tmp_path, capture_output=True)
+    from deeplab_load.models.deeplab import build_segmentor
+    from deeplab_load.models.inference import label_maps as segment
+    from deeplab_load.restore.inspection import inspect
+    from deeplab_load.restore.restoring import restore
+
+    prefix = next(line for line in output.splitlines() if line.startswith('best model')).split(': ')[1]
+    model = build_segmentor(inspect(prefix).architecture(16))
+    restore(model, prefix)
+    with np.load(tmp_path / 'maps.npz') as maps:
+        for name, batch in images.items():
+            expected = segment(model, tf.constant(batch, tf.uint8), crop_size=(97, 129), output_stride=16)
+            assert maps[name].shape == batch.shape[:3]
+            np.testing.assert_array_equal(maps[name], expected)

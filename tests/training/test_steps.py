@@ -1,0 +1,147 @@
+"""The steps: what they minimise, what they leave alone, and that they are traced once."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab_load import losses
+from deeplab_load.catalog import Architecture
+from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.discriminator import build_discriminator
+from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.steps import adversarial_step, all_finite, discriminator_steps, pixelwise_step
+
+CLASSES = 3
+
+
+@pytest.fixture
+def segmentor():
+    architecture = Architecture('mobilenet_v2', CLASSES, depth_multiplier=0.1, output_stride=16)
+    return build_segmentor(architecture, fine_tune_batch_norm=True, seed=1)
+
+
+@pytest.fixture(scope='module')
+def discriminator():
+    """A small CNN; an untrained MobileNet in inference mode passes next to no gradient on."""
+    keras.utils.set_random_seed(3)
+    layers = [
+        keras.layers.Conv2D(8, 3, activation='relu'),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(1),
+    ]
+    return keras.Sequential([keras.Input((32, 32, 3 * CLASSES)), *layers])
+
+
+def batch(seed=0):
+    images = tf.random.stateless_uniform([2, 33, 33, 3], [seed, 0], maxval=255.0)
+    labels = np.random.default_rng(seed).integers(0, CLASSES, (2, 33, 33)).astype(np.uint8)
+    labels[:, :3] = 255
+    return images, tf.constant(labels)
+
+
+def make_step(segmentor, discriminator, weight=1.0, learning_rate=1e-3):
+    optimizer = Momentum(segmentor.trainable_variables, learning_rate=learning_rate, momentum=0.95)
+    return adversarial_step(
+        segmentor, discriminator, optimizer, adversarial_weight=weight, straight_through=True
+    )  # fmt: skip
+
+
+def test_the_adversarial_step_lowers_its_loss_and_leaves_the_rest_alone(segmentor, discriminator):
+    frozen = [v.numpy() for v in segmentor.non_trainable_variables]
+    d_before = [v.numpy() for v in discriminator.variables]
+    step = make_step(segmentor, discriminator)
+    outcomes = [step(*batch()) for _ in range(8)]
+    total = [float(o.ce + o.adv) for o in outcomes]
+    assert total[-1] < total[0]
+    assert all(bool(o.finite) for o in outcomes)
+    for variables, before in ((segmentor.non_trainable_variables, frozen), (discriminator.variables, d_before)):
+        assert all(np.array_equal(v, b) for v, b in zip(variables, before, strict=True))
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_lambda_zero_is_cross_entropy_alone(segmentor, discriminator):
+    initial = [v.numpy() for v in segmentor.variables]
+    outcome = make_step(segmentor, discriminator, weight=0.0)(*batch())
+    alone = [v.numpy() for v in segmentor.trainable_variables]
+    assert float(outcome.adv) == 0
+    for variable, value in zip(segmentor.variables, initial, strict=True):
+        variable.assign(value)
+    make_step(segmentor, discriminator, weight=5.0)(*batch())
+    both = [v.numpy() for v in segmentor.trainable_variables]
+    assert any(not np.array_equal(a, b) for a, b in zip(alone, both, strict=True))
+
+
+def test_the_adversarial_loss_is_that_of_the_discriminator_on_the_generated_map(segmentor, discriminator):
+    from deeplab_load.models import discriminator as d
+
+    images, labels = batch()
+    maps = d.generated_maps(segmentor(images, training=False), labels, size=32, straight_through=True)
+    split = d.class_split(d.discriminator_images(images, 32), maps)
+    expected = losses.non_saturating(discriminator(split, training=False))
+    outcome = make_step(segmentor, discriminator)(images, labels)
+    assert float(outcome.adv) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_loss_or_a_weight_that_is_not_finite_is_told(segmentor, discriminator):
+    optimizer = Momentum(segmentor.trainable_variables, learning_rate=10.0, momentum=0.95)
+    step = adversarial_step(segmentor, discriminator, optimizer, adversarial_weight=1.0, straight_through=True)
+    optimizer.slots[-1].assign(tf.fill(optimizer.slots[-1].shape, 3e38))
+    overflown = step(*batch())
+    assert np.isfinite(float(overflown.ce))
+    assert not bool(overflown.finite)
+    assert not np.isfinite(float(step(*batch()).ce))
+
+
+def test_all_finite():
+    assert bool(all_finite([tf.ones(2), tf.zeros([])]))
+    assert not bool(all_finite([tf.ones(2), tf.constant([1.0, np.nan])]))
+    assert not bool(all_finite([tf.constant(np.inf)]))
+
+
+def test_the_pixelwise_step_learns_and_updates_batch_norm(segmentor):
+    moving = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
+    optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.01, momentum=0.9)
+    step = pixelwise_step(segmentor, optimizer, mean_counts=tf.constant([100.0, 200.0, 300.0]))
+    outcomes = [float(step(*batch())) for _ in range(10)]
+    assert outcomes[-1] < outcomes[0]
+    after = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
+    assert all(not np.array_equal(a, b) for a, b in zip(moving, after, strict=True))
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_the_discriminator_learns_to_tell_maps_apart_and_sums_its_score():
+    model = build_discriminator(CLASSES, size=32, alpha=0.25, seed=0)
+    train, evaluate = discriminator_steps(model, keras.optimizers.Adagrad(0.01), num_classes=CLASSES)
+    images, truth = batch()
+    data = {
+        'image': tf.concat([images, images], 0),
+        'label_map': tf.concat([truth, tf.zeros_like(truth)], 0),
+        'ground_truth': tf.concat([truth, truth], 0),
+        'real': tf.constant([1.0, 1.0, 0.0, 0.0]),
+        'weight': tf.constant([0.5, 0.5, 0.5, 0.5]),
+    }
+    for _ in range(40):
+        outcome = train(data)
+    assert float(outcome.loss / outcome.weight) < 0.3
+    np.testing.assert_array_equal(outcome.right[:, 0], [2, 2])
+    np.testing.assert_array_equal(outcome.total, [2, 2])
+    before = [v.numpy() for v in model.variables]
+    evaluate(data)
+    assert all(np.array_equal(v, b) for v, b in zip(model.variables, before, strict=True))
+
+
+def test_lambda_times_the_gradient_is_linear(segmentor, discriminator):
+    """The step's first update is lr · (∇CE + λ ∇adv): linear in λ."""
+    initial = [v.numpy() for v in segmentor.variables]
+    updates = {}
+    for weight in (0.0, 1.0, 2.0):
+        for variable, value in zip(segmentor.variables, initial, strict=True):
+            variable.assign(value)
+        make_step(segmentor, discriminator, weight=weight, learning_rate=1.0)(*batch())
+        last = segmentor.get_layer('logits.semantic').kernel
+        index = next(i for i, v in enumerate(segmentor.variables) if v is last)
+        updates[weight] = last.numpy() - initial[index]
+    np.testing.assert_allclose(
+        updates[2.0] - updates[1.0], updates[1.0] - updates[0.0], rtol=1e-3, atol=1e-6
+    )  # fmt: skip
