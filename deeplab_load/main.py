@@ -17,9 +17,9 @@ def job(config: Config) -> None:
     """Runs the main job from its beginning, or from where its run directory stands."""
     stages = load_quietly('deeplab_load.stages')  # TensorFlow is loaded once the flags are right.
     with stages.run_directory(config) as run:
-        segmentor = stages.build_segmentor(config)
+        segmentor, restored = stages.build_segmentor(config)
         data = stages.prepare_data(config)
-        stages.start(config, run, segmentor, data)
+        stages.start(config, run, segmentor, restored, data)
         judge = stages.evaluator(config, run, segmentor, data)
         baseline = stages.evaluate_baseline(run, judge, data)
         best = 'g0'

@@ -35,7 +35,7 @@ from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import metrics_table
 from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.names import tf1_variables
-from deeplab_load.restore.restoring import restore
+from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.serving import export as serving
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory, write_atomically
@@ -139,12 +139,17 @@ def _size(values: tuple[int, ...]) -> tuple[int, int] | None:
     return (values[0], values[1]) if values else None
 
 
-def build_segmentor(config: Config) -> keras.Model:
-    """Builds the segmentor that the options describe, with fresh values."""
-    return deeplab.build_segmentor(
+def build_segmentor(config: Config) -> tuple[keras.Model, Restoration | None]:
+    """Builds the segmentor that the options describe; restores it where there is a checkpoint.
+
+    This comes before the data, whose preparation may take long, so that a wrong checkpoint is told at once.
+    """
+    if not (config.checkpoint or config.pixelwise_weighted_epochs or config.pixelwise_epochs):
+        raise UserError('There is nothing to start from: give --checkpoint, or --pixelwise_epochs for stage 1.')
+    segmentor = deeplab.build_segmentor(
         Architecture(
             model_variant=config.model_variant,
-            num_classes=len(get_spec(config.dataset).classes),
+            num_classes=get_spec(config.dataset).num_classes,
             output_stride=config.output_stride,
             depth_multiplier=config.depth_multiplier,
             atrous_rates=config.atrous_rates,
@@ -154,17 +159,20 @@ def build_segmentor(config: Config) -> keras.Model:
         batch_norm_decay=config.batch_norm_decay,
         seed=config.seed,
     )
+    if not config.checkpoint:
+        return segmentor, None
+    return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)
 
 
-def start(config: Config, run: Run, segmentor: keras.Model, data: Data) -> None:
-    """Gives the segmentor its starting values g_0: of the run, of a TF1 checkpoint, of stage 1."""
+def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
+    """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
     variables = tf1_variables(segmentor)
     if run.directory.has_snapshot('g0'):
         for name, value in run.directory.read_snapshot('g0').items():
             variables[name].assign(value)
         return
-    if config.checkpoint:
-        say(restore(segmentor, config.checkpoint, fresh_head=config.fresh_head).table())
+    if restored:
+        say(f'Segmentor restored from {config.checkpoint}:\n{restored.table()}')
     if config.pixelwise_weighted_epochs + config.pixelwise_epochs:
         stage_1 = PixelwiseOptions(
             weighted_epochs=config.pixelwise_weighted_epochs,
