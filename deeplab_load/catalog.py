@@ -3,10 +3,13 @@
 Source of the rows: deeplab/g3doc/model_zoo.md of the TensorFlow models repository.
 """
 
+import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from deeplab_load.errors import UserError
 
@@ -29,9 +32,29 @@ MODEL_VARIANTS = {
 }
 
 
+# The dense prediction cell that was published, and how it is asked for.
+PUBLISHED_CELL = 'DPC'
+
+# Flags of the original's that choose among predictions of one network (`models.inference.Inference`).
+INFERENCE_FLAGS = (
+    'inference_scales',
+    'add_flipped_images',
+    'prediction_with_upsampled_logits',
+    'image_pyramid',
+    'merge_method',
+    'min_resize_value',
+    'max_resize_value',
+    'resize_factor',
+)
+
+IMAGENET_MEAN = (123.15, 115.90, 103.06)
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """One DeepLab network; the fields are named as the original's flags.
+    """One DeepLab network; the fields and their defaults are those of the original's flags.
+
+    `image_pooling_crop_size` None pools over the whole crop. An empty `multi_grid` is all ones.
 
     Raises:
         UserError: a value that no DeepLab network has.
@@ -43,22 +66,114 @@ class Architecture:
     depth_multiplier: float = 1.0
     atrous_rates: tuple[int, ...] = ()
     decoder_output_stride: int | None = None
+    multi_grid: tuple[int, ...] = ()
+    add_image_level_feature: bool = True
+    image_pooling_crop_size: tuple[int, int] | None = None
+    image_pooling_stride: tuple[int, int] = (1, 1)
+    image_se_uses_qsigmoid: bool = False
+    aspp_convs_filters: int = 256
+    aspp_with_concat_projection: bool = True
+    aspp_with_squeeze_and_excitation: bool = False
+    dense_prediction_cell_json: str | None = None
+    decoder_filters: int = 256
+    decoder_use_sum_merge: bool = False
+    decoder_output_is_logits: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'atrous_rates', tuple(self.atrous_rates))
+        for field in ('atrous_rates', 'multi_grid', 'image_pooling_stride'):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         known = 'one of ' + ', '.join(MODEL_VARIANTS)
-        decoder = self.decoder_output_stride
         _require(self.model_variant in MODEL_VARIANTS, 'model_variant', self.model_variant, known)
         _require(self.num_classes >= 2, 'num_classes', self.num_classes, 'at least 2')
+        self._require_backbone()
+        self._require_pooling()
+        self._require_decoder()
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> 'Architecture':
+        """The network that the original builds with these flags, each spelled as on its command line or typed.
+
+        Spellings are converted ('769,769', '4', [6, 12, 18], 'true'), an empty string is the default, and flags that
+        concern inference alone are passed over.
+
+        Raises:
+            UserError: an unknown flag, a missing one, or a value that cannot be converted.
+        """
+        types = {field.name: getattr(field.type, '__name__', str(field.type)) for field in dataclasses.fields(cls)}
+        given = {
+            flag: value for flag, value in flags.items() if flag not in INFERENCE_FLAGS and value not in ('', None)
+        }
+        for flag in given:
+            _require(flag in types, 'the flag', flag, 'one of ' + ', '.join(types))
+        for flag in ('model_variant', 'num_classes'):
+            _require(flag in given, flag, None, 'given')
+        return cls(**{flag: _converted(flag, value, types[flag]) for flag, value in given.items()})
+
+    def _require_backbone(self) -> None:
+        variant, multi_grid = self.model_variant, self.multi_grid
+        scales = variant.startswith('mobilenet') or self.depth_multiplier == 1.0
+        units = 0 if variant.startswith('mobilenet') else 2 if variant.startswith('resnet_v1_18') else 3
+        fits = not multi_grid or (len(multi_grid) == units and min(multi_grid) >= 1)
         _require(self.output_stride in (8, 16, 32), 'output_stride', self.output_stride, '8, 16 or 32')
         _require(self.depth_multiplier > 0, 'depth_multiplier', self.depth_multiplier, 'above 0')
+        _require(scales, 'depth_multiplier', self.depth_multiplier, f'1.0 for {variant}')
+        _require(fits, 'multi_grid', multi_grid, f'{units} rates for {variant}' if units else f'empty for {variant}')
+
+    def _require_pooling(self) -> None:
+        crop, stride, cell = self.image_pooling_crop_size, self.image_pooling_stride, self.dense_prediction_cell_json
+        gated = self.aspp_with_squeeze_and_excitation
         _require(all(rate >= 1 for rate in self.atrous_rates), 'atrous_rates', self.atrous_rates, 'at least 1 each')
+        _require(crop is None or (len(crop) == 2 and min(crop) >= 1), 'image_pooling_crop_size', crop, 'two sides')
+        _require(len(stride) == 2 and min(stride) >= 1, 'image_pooling_stride', stride, 'two strides')
+        _require(self.aspp_convs_filters >= 1, 'aspp_convs_filters', self.aspp_convs_filters, 'at least 1')
+        _require(self.add_image_level_feature or not gated, 'add_image_level_feature', False, 'true for a gated ASPP')
+        _require(cell in (None, PUBLISHED_CELL), 'dense_prediction_cell_json', cell, f'{PUBLISHED_CELL} or none')
+        _require(cell is None or self.output_stride < 32, 'output_stride', 32, '8 or 16 for the dense prediction cell')
+
+    def _require_decoder(self) -> None:
+        decoder, summed, filters = self.decoder_output_stride, self.decoder_use_sum_merge, self.decoder_filters
+        is_logits, known = self.decoder_output_is_logits, self.model_variant != 'mobilenet_edgetpu'
         _require(decoder in (None, 4, 8, 16), 'decoder_output_stride', decoder, '4, 8, 16 or none')
+        _require(decoder is None or known, 'decoder_output_stride', decoder, f'none for {self.model_variant}')
+        _require(filters >= 1, 'decoder_filters', filters, 'at least 1')
+        _require(summed == is_logits, 'decoder_output_is_logits', is_logits, 'as decoder_use_sum_merge')
+        _require(decoder is not None or not is_logits, 'decoder_output_stride', decoder, 'given for a sum merge')
+        classes = self.num_classes
+        _require(filters == classes or not is_logits, 'decoder_filters', filters, f'{classes}, the number of classes')
+
+
+def mean_pixel(model_variant: str) -> tuple[float, float, float]:
+    """The colour that pads a variant's images (feature_extractor.mean_pixel); not ResNet-18's own mean, as there."""
+    return IMAGENET_MEAN if model_variant in ('resnet_v1_50', 'resnet_v1_101') else (127.5, 127.5, 127.5)
 
 
 def _require(holds: bool, field: str, value: object, wanted: str) -> None:
     if not holds:
         raise UserError(f'{field} is {value!r} but must be {wanted}')
+
+
+def _converted(flag: str, value: Any, kind: str) -> Any:
+    """A flag's value as its field's type, named as in the annotation."""
+    try:
+        if kind.startswith('tuple'):
+            parts = value.split(',') if isinstance(value, str) else [value] if isinstance(value, int) else value
+            return tuple(int(part) for part in parts)
+        if kind == 'bool':
+            return {'true': True, '1': True, 'false': False, '0': False}[str(value).lower()]
+        if kind.startswith('int'):
+            return _whole(value)
+        return float(value) if kind == 'float' else str(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{flag} is {value!r} but must be spelled as {kind}') from error
+
+
+def _whole(value: Any) -> int:
+    # Where the original takes a list of strides, only one is known to be used.
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(value)
+    return int(value)
 
 
 @dataclass(frozen=True)
@@ -117,7 +232,7 @@ def _many(split: str, miou: float, scales: tuple[float, ...]) -> PublishedResult
 _voc = functools.partial(ZooRow, dataset='pascal_voc', num_classes=21)
 _cityscapes = functools.partial(ZooRow, dataset='cityscapes', num_classes=19)
 _ade20k = functools.partial(ZooRow, dataset='ade20k', num_classes=151)
-_imagenet = functools.partial(ZooRow, dataset='imagenet', num_classes=None, head='none')
+_imagenet = functools.partial(ZooRow, dataset='imagenet', num_classes=None, head='none', pretraining='ImageNet')
 
 CATALOG: tuple[ZooRow, ...] = (
     _voc(
@@ -147,10 +262,7 @@ CATALOG: tuple[ZooRow, ...] = (
         'pooling',
         pretraining='ImageNet, COCO, VOC train_aug',
         megabytes=23,
-        results=(
-            PublishedResult('val', 16, 75.32),
-            _many('val', 77.33, _VOC_SCALES),
-        ),
+        results=(PublishedResult('val', 16, 75.32), _many('val', 77.33, _VOC_SCALES)),
     ),
     _voc(
         'mobilenetv2_coco_voc_trainval',
@@ -169,10 +281,7 @@ CATALOG: tuple[ZooRow, ...] = (
         pretraining='ImageNet, COCO, VOC train_aug',
         megabytes=439,
         decoder_output_stride=4,
-        results=(
-            PublishedResult('val', 16, 82.20),
-            _many('val', 83.58, _VOC_SCALES),
-        ),
+        results=(PublishedResult('val', 16, 82.20), _many('val', 83.58, _VOC_SCALES)),
     ),
     _voc(
         'xception65_coco_voc_trainval',
@@ -191,10 +300,7 @@ CATALOG: tuple[ZooRow, ...] = (
         'pooling',
         pretraining='ImageNet, COCO, Cityscapes train_fine',
         megabytes=23,
-        results=(
-            PublishedResult('val', 16, 70.71),
-            _many('val', 73.57, _CITY_SCALES),
-        ),
+        results=(PublishedResult('val', 16, 70.71), _many('val', 73.57, _CITY_SCALES)),
     ),
     _cityscapes(
         'mobilenetv3_large_cityscapes_trainfine',
@@ -224,10 +330,7 @@ CATALOG: tuple[ZooRow, ...] = (
         pretraining='ImageNet, Cityscapes train_fine',
         megabytes=439,
         decoder_output_stride=4,
-        results=(
-            PublishedResult('val', 16, 78.79),
-            _many('val', 80.42, _CITY_SCALES),
-        ),
+        results=(PublishedResult('val', 16, 78.79), _many('val', 80.42, _CITY_SCALES)),
     ),
     _cityscapes(
         'xception71_dpc_cityscapes_trainfine',
@@ -256,10 +359,7 @@ CATALOG: tuple[ZooRow, ...] = (
         'pooling',
         pretraining='Cityscapes',
         megabytes=None,
-        results=(
-            PublishedResult('val', 32, 70.6),
-            PublishedResult('val', 16, 74.1),
-        ),
+        results=(PublishedResult('val', 32, 70.6), PublishedResult('val', 16, 74.1)),
     ),
     _cityscapes(
         'edgetpu_slim_cityscapes',
@@ -269,10 +369,7 @@ CATALOG: tuple[ZooRow, ...] = (
         pretraining='Cityscapes',
         megabytes=None,
         depth_multiplier=0.75,
-        results=(
-            PublishedResult('val', 32, 70.0),
-            PublishedResult('val', 16, 73.2),
-        ),
+        results=(PublishedResult('val', 32, 70.0), PublishedResult('val', 16, 73.2)),
     ),
     _ade20k(
         'mobilenetv2_ade20k_train',
@@ -294,20 +391,8 @@ CATALOG: tuple[ZooRow, ...] = (
         decoder_output_stride=4,
         results=(_many('val', 45.65, _VOC_SCALES),),
     ),
-    _imagenet(
-        'xception_41_imagenet',
-        'xception_41_2018_05_09.tar.gz',
-        'xception_41',
-        pretraining='ImageNet',
-        megabytes=288,
-    ),
-    _imagenet(
-        'xception_65_imagenet',
-        'deeplabv3_xception_2018_01_04.tar.gz',
-        'xception_65',
-        pretraining='ImageNet',
-        megabytes=447,
-    ),
+    _imagenet('xception_41_imagenet', 'xception_41_2018_05_09.tar.gz', 'xception_41', megabytes=288),
+    _imagenet('xception_65_imagenet', 'deeplabv3_xception_2018_01_04.tar.gz', 'xception_65', megabytes=447),
     _imagenet(
         'xception_65_imagenet_coco',
         'xception_65_coco_pretrained_2018_10_02.tar.gz',
@@ -315,27 +400,9 @@ CATALOG: tuple[ZooRow, ...] = (
         pretraining='ImageNet, COCO',
         megabytes=292,
     ),
-    _imagenet(
-        'xception_71_imagenet',
-        'xception_71_2018_05_09.tar.gz',
-        'xception_71',
-        pretraining='ImageNet',
-        megabytes=474,
-    ),
-    _imagenet(
-        'resnet_v1_50_beta_imagenet',
-        'resnet_v1_50_2018_05_04.tar.gz',
-        'resnet_v1_50_beta',
-        pretraining='ImageNet',
-        megabytes=274,
-    ),
-    _imagenet(
-        'resnet_v1_101_beta_imagenet',
-        'resnet_v1_101_2018_05_04.tar.gz',
-        'resnet_v1_101_beta',
-        pretraining='ImageNet',
-        megabytes=477,
-    ),
+    _imagenet('xception_71_imagenet', 'xception_71_2018_05_09.tar.gz', 'xception_71', megabytes=474),
+    _imagenet('resnet_v1_50_beta_imagenet', 'resnet_v1_50_2018_05_04.tar.gz', 'resnet_v1_50_beta', megabytes=274),
+    _imagenet('resnet_v1_101_beta_imagenet', 'resnet_v1_101_2018_05_04.tar.gz', 'resnet_v1_101_beta', megabytes=477),
 )
 
 

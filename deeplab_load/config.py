@@ -44,6 +44,10 @@ class DataOptions:
         _demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
         _demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
 
+        _demand(all(side > 0 for side in self.eval_crop_size), self, 'eval_crop_size', 'above 0')
+        if self.vocdevkit and (self.dataset != 'pascal_voc' or self.manual_dir):
+            raise UserError('--vocdevkit is for --dataset=pascal_voc, in place of --manual_dir; leave one of them out.')
+
     @property
     def source(self) -> str | None:
         """The folder or archive that the data set is prepared from."""
@@ -121,7 +125,7 @@ class Config(DataOptions):
         positive = (
             'pixelwise_learning_rate', 'pixelwise_batch_size', 'steps_per_propagation',
             'adversarial_learning_rate', 'adversarial_batch_size', 'discriminator_learning_rate',
-            'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs', 'discriminator_alpha',
+            'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs',
         )  # fmt: skip
         for name in positive:
             _demand(getattr(self, name) > 0, self, name, 'above 0')
@@ -131,7 +135,12 @@ class Config(DataOptions):
             _demand(getattr(self, name) >= 0, self, name, 'at least 0')
         _demand(0 < self.holdout_fraction <= 1, self, 'holdout_fraction', 'above 0 and at most 1')
         _demand(self.discriminator_size >= 32, self, 'discriminator_size', 'at least 32')
+        _demand(self.discriminator_alpha >= 0.05, self, 'discriminator_alpha', 'at least 0.05')
+        _demand(0 <= self.seed < 2**31, self, 'seed', 'at least 0 and below 2147483648')
+        if self.discriminator_batches == 'paired':
+            _demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
         _demand(len(self.train_crop_size) in (0, 2), self, 'train_crop_size', 'two numbers, such as 513,513')
+        _demand(all(side > 0 for side in self.train_crop_size), self, 'train_crop_size', 'above 0')
         self.limits()
 
     def limits(self) -> Limits:

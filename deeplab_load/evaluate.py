@@ -9,6 +9,7 @@ import pathlib
 
 from deeplab_load.commands import load_quietly, run_command
 from deeplab_load.config import EvaluateConfig
+from deeplab_load.errors import UserError
 
 
 def main() -> None:
@@ -18,6 +19,8 @@ def main() -> None:
 
 def job(config: EvaluateConfig) -> None:
     """Evaluates a TF1 checkpoint on a split of a data set; prints the table and writes the JSON."""
+    if config.json and not pathlib.Path(config.json).parent.is_dir():
+        raise UserError(f'--json={config.json} is in a folder that does not exist; make it first.')
     stages = load_quietly('deeplab_load.stages')
     metrics, classes = stages.evaluate_checkpoint(config)
     print(stages.metrics_table(classes, {'IoU': metrics}))

@@ -71,12 +71,13 @@ def discriminator_cross_entropy(logits: tf.Tensor, real: tf.Tensor, weights: tf.
     Args:
       logits: `[batch]`, D before its sigmoid.
       real: `[batch]`, 1 for a real map, 0 for a generated one.
-      weights: `[batch]`, at least 0; the result is the weighted mean.
+      weights: `[batch]`, at least 0, with a mean of 1 over an epoch.
 
     Returns:
-      A scalar, at least 0; 0 where all weights are 0.
+      The mean over the batch of weight × loss, a scalar of at least 0. It is not divided by the batch's own weights:
+      then real maps would weigh the less, the more of them a batch happens to hold.
 
     Source: the article, eq. 2, weighted as section 4 says.
     """
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=real, logits=logits)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+    return tf.reduce_mean(losses * weights)

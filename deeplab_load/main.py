@@ -17,7 +17,7 @@ def job(config: Config) -> None:
     """Runs the main job from its beginning, or from where its run directory stands."""
     stages = load_quietly('deeplab_load.stages')  # TensorFlow is loaded once the flags are right.
     with stages.run_directory(config) as run:
-        segmentor, restored = stages.build_segmentor(config)
+        segmentor, restored = stages.build_segmentor(config, run)
         data = stages.prepare_data(config)
         stages.start(config, run, segmentor, restored, data)
         judge = stages.evaluator(config, run, segmentor, data)

@@ -2,10 +2,10 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead import events
 from deeplab_load.lookahead.algorithm import stopped_by
-from deeplab_load.lookahead.state import LoadState
+from deeplab_load.lookahead.state import PROPAGATE, LoadState
 from deeplab_load.metrics import Metrics, summarise
 from deeplab_load.models import deeplab
 from deeplab_load.models.discriminator import build_discriminator
@@ -38,7 +38,7 @@ from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.serving import export as serving
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
-from deeplab_load.training.durable import RunDirectory, write_atomically
+from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
@@ -59,11 +59,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is open: its folder, and the signal that stops it."""
+    """A run that is open: its folder, the signal that stops it, and its TensorBoard scalars."""
 
     directory: RunDirectory
     stop: StopSignal
     resumed: bool
+    scalars: Scalars
 
 
 @contextlib.contextmanager
@@ -73,30 +74,45 @@ def run_directory(config: Config) -> Iterator[Run]:
     On SIGTERM or SIGINT the run stops where it can go on, and says how.
     """
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    if not tf.config.list_physical_devices('GPU'):
+        # On a GPU some gradients, such as that of frozen batch norm, have no deterministic kernel and would fail.
+        tf.config.experimental.enable_op_determinism()
     spec = get_spec(config.dataset)
     directory = RunDirectory(config.run_dir or os.path.join('runs', spec.name))
     stop = StopSignal()
     with directory.locked():
         directory.adopt_config({**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'})
         resumed = _log_start(config, directory)
-        stop.listen()
         try:
-            yield Run(directory, stop, resumed)
+            yield Run(directory, stop, resumed, Scalars(directory.path / 'tensorboard'))
         except Stopped:
-            say(f'Stopped; nothing is lost. The same command with --run_dir={directory.path} goes on from here.')
+            say(_farewell(directory))
 
 
 def _log_start(config: Config, directory: RunDirectory) -> bool:
     record = directory.read_state()
-    directory.cut_events(record.get('events_bytes', 0))
     if 'load' in record:
+        directory.cut_events(record['events_bytes'])
         done = record['load']['propagation']
         directory.append(events.Resume(options.digest(config), versions(), done))
         say(f'Going on with the run in {directory.path} after {done} propagations.')
         return True
-    directory.append(events.RunStart(options.digest(config), versions()))
+    directory.cut_events(0)
+    length = directory.append(events.RunStart(options.digest(config), versions()))
+    directory.write_state({'events_bytes': length})
     return False
+
+
+def _farewell(directory: RunDirectory) -> str:
+    """What a stopped run says: how to go on, and from where."""
+    record = directory.read_state()
+    if record.get('load', {}).get('phase') == PROPAGATE:
+        place = f'propagation {record["load"]["propagation"]}'
+    elif 'load' in record:
+        place = f'the end of cycle {record["load"]["cycle"] - 1}' if record['load']['cycle'] else 'the baseline'
+    else:
+        place = 'g0' if directory.has_snapshot('g0') else 'the beginning'
+    return f'Stopped. The same command with --run_dir={directory.path} goes on from {place}.'
 
 
 def versions() -> dict[str, str]:
@@ -108,10 +124,10 @@ def versions() -> dict[str, str]:
         'keras': keras.__version__,
         'numpy': np.__version__,
     }
-    here = pathlib.Path(__file__).parent
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        command = ['git', '-C', str(here), 'rev-parse', 'HEAD']
-        found['git'] = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    checkout = pathlib.Path(__file__).parents[1]
+    if (checkout / '.git').exists() and shutil.which('git'):
+        command = ['git', '-C', str(checkout), 'describe', '--always', '--dirty', '--abbrev=40']
+        found['git'] = subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()
     return found
 
 
@@ -139,7 +155,7 @@ def _size(values: tuple[int, ...]) -> tuple[int, int] | None:
     return (values[0], values[1]) if values else None
 
 
-def build_segmentor(config: Config) -> tuple[keras.Model, Restoration | None]:
+def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration | None]:
     """Builds the segmentor that the options describe; restores it where there is a checkpoint.
 
     This comes before the data, whose preparation may take long, so that a wrong checkpoint is told at once.
@@ -159,13 +175,14 @@ def build_segmentor(config: Config) -> tuple[keras.Model, Restoration | None]:
         batch_norm_decay=config.batch_norm_decay,
         seed=config.seed,
     )
-    if not config.checkpoint:
+    if not config.checkpoint or run.directory.has_snapshot('g0'):
         return segmentor, None
     return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)
 
 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
+    run.stop.listen()
     variables = tf1_variables(segmentor)
     if run.directory.has_snapshot('g0'):
         for name, value in run.directory.read_snapshot('g0').items():
@@ -189,21 +206,27 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
 
 def evaluator(config: Config, run: Run, segmentor: keras.Model, data: Data) -> Evaluator:
     """The evaluator of the segmentor through the evaluation window."""
-    return Evaluator(segmentor, crop_size=data.eval_crop_size, batch_size=config.eval_batch_size, stop=run.stop)
+    return Evaluator(segmentor, crop_size=data.eval_crop_size, batch_size=config.eval_batch_size, check=run.stop.check)
 
 
 def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     """Evaluates g_0 on the hold-out and on the whole evaluation split."""
-    file = run.directory.path / 'report' / 'baseline.json'
+    fingerprints = {name: getattr(data, name).fingerprint for name in ('train', 'holdout', 'evaluation')}
     if run.resumed:
-        return summarise(np.array(json.loads(file.read_text())['confusion']))
+        record = run.directory.read_state()
+        if record['data'] != fingerprints:
+            raise UserError(
+                f'--run_dir={run.directory.path} holds a run on other data than those in --data_dir; give its data, or '
+                'choose another --run_dir.'
+            )
+        return summarise(np.array(record['baseline']))
     miou = summarise(judge.confusion(data.holdout, 'baseline, hold-out')).miou_present
     confusion = judge.confusion(data.evaluation, 'baseline')
-    file.parent.mkdir(exist_ok=True)
-    write_atomically(file, json.dumps({'confusion': confusion.tolist()}))
     metrics = summarise(confusion)
-    length = run.directory.append(events.Baseline(miou=miou, val_miou=metrics.miou))
-    run.directory.write_state({'load': LoadState.initial(miou).to_json(), 'events_bytes': length})
+    event = events.Baseline(miou=miou, val_miou=metrics.miou)
+    record = {'load': LoadState.initial(miou).to_json(), 'data': fingerprints, 'baseline': confusion.tolist()}
+    run.directory.write_state({**record, 'events_bytes': run.directory.append(event)})
+    run.scalars.write(0, event)
     say(
         f'Baseline g0: mIoU {100 * metrics.miou:.2f} %, pixel accuracy {100 * metrics.pixel_accuracy:.2f} %, on the '
         f'{len(data.evaluation)} images of {data.spec.evaluation_split}; {100 * miou:.2f} % on the hold-out.'
@@ -250,11 +273,10 @@ def lookahead(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model
 
 def _watch(run: Run) -> Callable[[LoadState, events.Event], None]:
     """Prints a line and writes TensorBoard scalars for every event."""
-    scalars = Scalars(run.directory.path / 'tensorboard')
 
     def watch(state: LoadState, event: events.Event) -> None:
         say(sentence(event))
-        scalars.write(state.propagation, event)
+        run.scalars.write(state.propagation, event)
 
     return watch
 
@@ -262,9 +284,7 @@ def _watch(run: Run) -> Callable[[LoadState, events.Event], None]:
 SUCCESS = 0.001  # The article, section 6: an experiment that gains less than 0.1 point has failed.
 
 
-def evaluate_best(
-    config: Config, run: Run, judge: Evaluator, data: Data, baseline: Metrics, state: LoadState
-) -> Metrics:
+def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseline: Metrics, state: LoadState) -> None:
     """Evaluates g* on the whole evaluation split, logs the result and shows the gain per class."""
     metrics = summarise(judge.confusion(data.evaluation, 'best model'))
     result = events.Result(
@@ -282,23 +302,27 @@ def evaluate_best(
     if 'result' not in record:
         length = run.directory.append(result)
         run.directory.write_state({**record, 'result': result.record(), 'events_bytes': length})
+        run.scalars.write(state.propagation, result)
     convergence_figure(read_events(run.directory.events), run.directory.path / 'report' / 'convergence.png')
     say(metrics_table(data.spec.classes, {'baseline': baseline, 'LoAd': metrics}))
-    say(f'LoAd after {state.cycle} cycles ({state.divergences} diverged): {100 * (metrics.miou - baseline.miou):+.2f} '
-        f'points of mIoU on {data.spec.evaluation_split}.')  # fmt: skip
-    return metrics
+    gain = 100 * (metrics.miou - baseline.miou)
+    cycles = f'{state.cycle} cycles ({state.divergences} diverged)'
+    say(f'LoAd after {cycles}: {gain:+.2f} points of mIoU on {data.spec.evaluation_split}.')
 
 
 def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:
-    """Exports the segmentor as a SavedModel, once a run, and says where everything is."""
-    folder = run.directory.path / 'export'
-    versions_there = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
-    if not versions_there:
-        serving.export(segmentor, folder, crop_size=data.eval_crop_size, output_stride=config.output_stride)
+    """Exports the segmentor as a SavedModel, unless this best model already is, and says where everything is."""
     path = run.directory.path
+    record = run.directory.read_state()
+    if record.get('exported', {}).get('snapshot') != best:
+        version = serving.export(
+            segmentor, path / 'export', crop_size=data.eval_crop_size, output_stride=config.output_stride
+        )
+        record['exported'] = {'snapshot': best, 'version': version.name}
+        run.directory.write_state(record)
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),
-        'SavedModel': folder,
+        'SavedModel': path / 'export' / record['exported']['version'],
         'events': path / 'events.jsonl',
         'options': path / 'config.json',
         'label maps': path / 'buffer',

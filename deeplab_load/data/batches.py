@@ -114,8 +114,8 @@ def discriminator_batches(
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
     Each (image, set) couple occurs once. If `paired`, a couple's real and generated map are neighbours in a batch under
-    the same window and flip, each weighing 1/|B|; else every image's real map occurs once with weight 1 and all maps
-    are shuffled freely. Either way the real maps weigh as much as the maps of all sets together.
+    the same window and flip; else every image's real map occurs once, weighs |B| times a generated one, and all maps
+    are shuffled freely. Either way the real maps weigh as much as the maps of all sets together; the mean weight is 1.
 
     `map_split` is the split of the sets that holds the maps of `examples`. Without `augment` the window is the middle
     one and nothing is flipped. The last batch may be smaller.
@@ -130,7 +130,7 @@ def discriminator_batches(
         raise UserError(f'Paired discriminator batches hold couples: the batch size must be even, not {batch_size}.')
     rows = list(itertools.product(range(len(examples)), range(0 if paired else REAL, len(sets))))
     fetch = _couple_reader(examples, sets, rows, map_split=map_split, seed=seed, epoch=epoch)
-    set_weight = 1 / len(sets)
+    real_weight, set_weight = (1.0, 1.0) if paired else ((1 + len(sets)) / 2, (1 + len(sets)) / (2 * len(sets)))
 
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
         types = (tf.string, tf.string, tf.string, tf.bool, tf.int32)
@@ -140,8 +140,8 @@ def discriminator_batches(
         truth, other = (view_label_map(decode_label_map(png), view, crop_size) for png in (truth, other))
         image = view_image(image, view, crop_size)
         if paired:
-            return _element(image, truth, [truth, other], [1.0, 0.0], [set_weight, set_weight])
-        weight = tf.where(other_is_real, 1.0, set_weight)
+            return _element(image, truth, [truth, other], [1.0, 0.0], [real_weight, set_weight])
+        weight = tf.where(other_is_real, real_weight, set_weight)
         return _element(image, truth, [other], [tf.cast(other_is_real, tf.float32)], [weight])
 
     elements = _parallel(tf.data.Dataset.range(len(rows)), element)

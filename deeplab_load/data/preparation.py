@@ -85,8 +85,12 @@ def prepare(
 @contextlib.contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
     """Lets one process at a time prepare a data set; another one waits and then finds it prepared."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f'.{name}.lock').open('w') as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / f'.{name}.lock').open('w')
+    except OSError as error:
+        raise UserError(f'--data_dir={folder} cannot be written: {error.strerror}; give another folder.') from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

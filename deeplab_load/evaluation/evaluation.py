@@ -11,33 +11,32 @@ from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.reporting.progress import progress
-from deeplab_load.training.stopping import StopSignal
-
-Predict = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Evaluator:
     """Runs one segmentor over examples, whole images padded to the evaluation crop, single scale, no flips.
 
-    Source: TF1 `eval.py`: the logits are upsampled to the crop, padding has the ignore label.
+    `check` is called between batches and may raise, to stop. Source: TF1 `eval.py`: the logits are upsampled to the
+    crop, padding has the ignore label.
     """
 
     def __init__(
-        self, segmentor: keras.Model, *, crop_size: tuple[int, int], batch_size: int, stop: StopSignal | None = None
+        self,
+        segmentor: keras.Model,
+        *,
+        crop_size: tuple[int, int],
+        batch_size: int,
+        check: Callable[[], None] = lambda: None,
     ):
-        self.crop_size, self.batch_size, self.stop = crop_size, batch_size, stop or StopSignal()
+        self.crop_size, self.batch_size, self.check = crop_size, batch_size, check
         self.num_classes = segmentor.output_shape[-1]
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
         self._predict = tf.function(lambda images: predictions(segmentor, images), input_signature=[signature])
 
-    def confusion(self, examples: Examples, title: str = 'evaluation') -> np.ndarray:
-        """Counts the pixels of each (label, prediction): int64 `[classes, classes]`.
-
-        Raises:
-          Stopped: the run was asked to stop.
-        """
+    def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
+        """Counts the pixels of each (label, prediction): int64 `[classes, classes]`."""
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
-        for batch in self._batches(examples, title):
+        for batch in self._batches(examples, title, interruptible):
             counts = confusion_matrix(
                 batch['label'],
                 self._predict(batch['image']),
@@ -49,16 +48,17 @@ class Evaluator:
 
     def label_maps(self, examples: Examples, title: str = 'label maps') -> Iterator[tuple[str, np.ndarray]]:
         """Yields (image id, uint8 `[height, width]` map at the image's size) in the order of the examples."""
-        for batch in self._batches(examples, title):
+        for batch in self._batches(examples, title, True):
             maps = self._predict(batch['image']).numpy()
             for name, size, label_map in zip(batch['image_id'].numpy(), batch['size'].numpy(), maps, strict=True):
                 yield name.decode(), label_map[: size[0], : size[1]]
 
-    def _batches(self, examples: Examples, title: str) -> Iterator[dict]:
+    def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
         batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size)
         total = -(-len(examples) // self.batch_size)
         for batch in progress(batches, title, total=total, unit='batch'):
-            self.stop.check()
+            if interruptible:
+                self.check()
             yield batch
 
 

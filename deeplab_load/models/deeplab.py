@@ -4,38 +4,33 @@ from typing import Protocol
 
 import keras
 
-from deeplab_load.catalog import MODEL_VARIANTS, Architecture, mobilenet_v2_row
+from deeplab_load.catalog import IMAGENET_MEAN, Architecture
 from deeplab_load.errors import UserError
-from deeplab_load.models import heads, mobilenet_v2
+from deeplab_load.models import heads, mobilenet_edgetpu, mobilenet_v2, mobilenet_v3, resnet_v1, xception
+from deeplab_load.models.dense_prediction_cell import dense_prediction_cell
+from deeplab_load.models.slim import ArgScope
 
 
-class BackboneBuilder(Protocol):
-    """Adds a backbone to images [batch, height, width, 3] in 0..255."""
+class Backbone(Protocol):
+    """What the module of a family of backbones provides."""
 
-    def __call__(
-        self, image: keras.KerasTensor, architecture: Architecture, *, decay: float | None, frozen: bool, seed: int
-    ) -> heads.Features:
-        """The backbone's features; `decay` and `frozen` are of its batch normalisation."""
+    def arg_scope(self, *, decay: float | None, frozen: bool, seed: int) -> ArgScope:
+        """What the convolutions share; `decay` and `frozen` are of their batch normalisation."""
+        ...
+
+    def backbone(self, x: keras.KerasTensor, architecture: Architecture, scope: ArgScope) -> heads.Features:
+        """Adds the backbone to preprocessed images [batch, height, width, 3]."""
         ...
 
 
-def _mobilenet_v2(
-    image: keras.KerasTensor, architecture: Architecture, *, decay: float | None, frozen: bool, seed: int
-) -> heads.Features:
-    return mobilenet_v2.backbone(
-        _normalised_to_one(image),
-        depth_multiplier=architecture.depth_multiplier,
-        output_stride=architecture.output_stride,
-        scope=mobilenet_v2.arg_scope(decay=decay, frozen=frozen, seed=seed),
-    )
-
-
-def _normalised_to_one(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Pixels 0..255 to -1..1 in the original's float32 arithmetic: (2 / 255) * x - 1, not x / 127.5 - 1."""
-    return keras.layers.Rescaling(2.0 / 255.0, offset=-1.0, name='preprocess')(image)
-
-
-BACKBONES: dict[str, BackboneBuilder] = {'mobilenet_v2': _mobilenet_v2}
+BACKBONES: dict[str, Backbone] = {
+    'mobilenet_v2': mobilenet_v2,
+    **dict.fromkeys(mobilenet_v3.NETWORKS, mobilenet_v3),
+    'mobilenet_edgetpu': mobilenet_edgetpu,
+    **dict.fromkeys(xception.NETWORKS, xception),
+    **dict.fromkeys(resnet_v1.NETWORKS, resnet_v1),
+    **dict.fromkeys((f'{name}_beta' for name in resnet_v1.NETWORKS), resnet_v1),
+}
 
 
 def build_segmentor(
@@ -62,37 +57,43 @@ def build_segmentor(
         [batch, scaled height, scaled width, num_classes] at the decoder's stride, or the output stride without one.
 
     Raises:
-        UserError: the variant is not supported yet.
+        UserError: the crop is smaller than what the network pools over (image_pooling_crop_size).
     """
-    if architecture.model_variant not in BACKBONES:
-        raise UserError(_unsupported(architecture))
+    _require_pooling_fits(architecture, crop_size)
     frozen = not fine_tune_batch_norm
     image = keras.Input((*(crop_size or (None, None)), 3), name='image')
-    build_backbone = BACKBONES[architecture.model_variant]
-    features = build_backbone(image, architecture, decay=batch_norm_decay, frozen=frozen, seed=seed)
+    family = BACKBONES[architecture.model_variant]
+    scope = family.arg_scope(decay=batch_norm_decay, frozen=frozen, seed=seed)
+    features = family.backbone(_preprocessed(image, architecture.model_variant), architecture, scope)
     scope = heads.arg_scope(decay=batch_norm_decay, frozen=frozen, seed=seed)
     return keras.Model(image, _head(features, image, architecture, scope), name=architecture.model_variant)
 
 
+def _require_pooling_fits(architecture: Architecture, crop_size: tuple[int, int] | None) -> None:
+    window = architecture.image_pooling_crop_size
+    if window and crop_size and (window[0] > crop_size[0] or window[1] > crop_size[1]):
+        raise UserError(
+            f'the crop is {crop_size[0]}x{crop_size[1]} but the network pools over {window[0]}x{window[1]} '
+            '(image_pooling_crop_size): give a crop of at least that'
+        )
+
+
+def _preprocessed(image: keras.KerasTensor, model_variant: str) -> keras.KerasTensor:
+    """Pixels 0..255 without the ImageNet mean for plain ResNets, else to -1..1, in the original's float32 arithmetic.
+
+    (2 / 255) * x - 1 is not x / 127.5 - 1 to the last bit.
+    """
+    if model_variant in resnet_v1.NETWORKS:
+        return keras.layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEAN], name='preprocess')(image)
+    return keras.layers.Rescaling(2.0 / 255.0, offset=-1.0, name='preprocess')(image)
+
+
 def _head(
-    features: heads.Features, image: keras.KerasTensor, architecture: Architecture, scope: heads.ArgScope
+    features: heads.Features, image: keras.KerasTensor, architecture: Architecture, scope: ArgScope
 ) -> keras.KerasTensor:
-    x = heads.aspp(
-        features.deep,
-        image,
-        output_stride=architecture.output_stride,
-        atrous_rates=architecture.atrous_rates,
-        scope=scope,
-    )
-    stride = architecture.decoder_output_stride
-    if stride is not None:
-        x = heads.decoder(x, features.low_level[stride], image, decoder_output_stride=stride, scope=scope)
-    return heads.logits(x, architecture.num_classes, scope)
-
-
-def _unsupported(architecture: Architecture) -> str:
-    row = mobilenet_v2_row(architecture.num_classes)
-    return (
-        f'{MODEL_VARIANTS[architecture.model_variant]} ({architecture.model_variant}) is not supported yet: '
-        f'use the MobileNetV2 checkpoint {row.archive} ({row.dataset}) from {row.url}'
-    )
+    if architecture.dense_prediction_cell_json is None:
+        x = heads.aspp(features.deep, image, architecture, scope)
+    else:
+        x = dense_prediction_cell(features.deep, output_stride=architecture.output_stride, scope=scope)
+    x = heads.decoder(x, features.low_level, image, architecture, scope)
+    return x if architecture.decoder_output_is_logits else heads.logits(x, architecture.num_classes, scope)

@@ -1,16 +1,23 @@
 """From the backbone's features to logits: image pooling, ASPP and decoder (deeplab/model.py)."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import keras
 
-from deeplab_load.models.slim import ArgScope, ResizeToStride, convolution, split_separable
+from deeplab_load.catalog import Architecture
+from deeplab_load.models.slim import (
+    ArgScope,
+    ResizeToStride,
+    biased_convolution,
+    convolution,
+    scale_dimension,
+    split_separable,
+)
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_DECAY = 0.9997
-ASPP_FILTERS = 256
 PROJECTED_LOW_LEVEL_FILTERS = 48
-DECODER_FILTERS = 256
 DROPOUT_RATE = 0.1
 
 
@@ -28,76 +35,95 @@ def arg_scope(*, decay: float | None, frozen: bool, seed: int) -> ArgScope:
 
 
 def aspp(
-    features: keras.KerasTensor,
-    image: keras.KerasTensor,
-    *,
-    output_stride: int,
-    atrous_rates: tuple[int, ...],
-    scope: ArgScope,
+    features: keras.KerasTensor, image: keras.KerasTensor, architecture: Architecture, scope: ArgScope
 ) -> keras.KerasTensor:
     """Image pooling, a 1x1 and the atrous branches, concatenated, projected and dropped out (extract_features).
+
+    With aspp_with_squeeze_and_excitation the pooled features are no branch but weigh the others.
 
     Args:
         features: [batch, height, width, channels] at the output stride.
         image: [batch, crop height, crop width, 3], whose size alone matters.
-        output_stride: image size over feature size.
-        atrous_rates: one branch each; none leaves image pooling and the 1x1 branch.
+        architecture: which branches there are, and what becomes of them.
         scope: of `arg_scope`.
 
     Returns:
-        [batch, height, width, 256].
+        [batch, height, width, aspp_convs_filters], or the branches' sum of channels without projection.
     """
-    branches = [_image_pooling(features, image, output_stride, scope)]
-    branches.append(convolution(features, ASPP_FILTERS, 'aspp0', scope))
-    for index, rate in enumerate(atrous_rates, start=1):
-        branches.append(split_separable(features, ASPP_FILTERS, f'aspp{index}', scope, rate=rate))
-    x = keras.layers.Concatenate(name='concat')(branches)
-    x = convolution(x, ASPP_FILTERS, 'concat_projection', scope)
-    return keras.layers.Dropout(DROPOUT_RATE, seed=scope.seed, name='concat_projection_dropout')(x)
+    filters, gated = architecture.aspp_convs_filters, architecture.aspp_with_squeeze_and_excitation
+    pooled = _image_pooling(features, image, architecture, scope) if architecture.add_image_level_feature else None
+    branches = [] if gated or pooled is None else [pooled]
+    branches.append(convolution(features, filters, 'aspp0', scope))
+    for index, rate in enumerate(architecture.atrous_rates, start=1):
+        branches.append(split_separable(features, filters, f'aspp{index}', scope, rate=rate))
+    x = keras.layers.Concatenate(name='concat')(branches) if len(branches) > 1 else branches[0]
+    if architecture.aspp_with_concat_projection:
+        x = convolution(x, filters, 'concat_projection', scope)
+        x = keras.layers.Dropout(DROPOUT_RATE, seed=scope.seed, name='concat_projection_dropout')(x)
+    return keras.layers.Multiply(name='image_pooling.scale')([x, pooled]) if gated else x
 
 
 def _image_pooling(
-    features: keras.KerasTensor, image: keras.KerasTensor, output_stride: int, scope: ArgScope
+    features: keras.KerasTensor, image: keras.KerasTensor, architecture: Architecture, scope: ArgScope
 ) -> keras.KerasTensor:
-    # The original's pooling window, scale_dimension(crop, 1/stride), is always the whole feature map.
-    x = keras.layers.GlobalAveragePooling2D(keepdims=True, name='image_pooling.mean')(features)
-    x = convolution(x, ASPP_FILTERS, 'image_pooling', scope)
-    return ResizeToStride(output_stride, name='image_pooling.resize')(x, image)
+    x, filters = _pooled(features, architecture), architecture.aspp_convs_filters
+    if architecture.aspp_with_squeeze_and_excitation:
+        gate = 'q_sigmoid' if architecture.image_se_uses_qsigmoid else 'sigmoid'
+        x = biased_convolution(x, filters, 'image_pooling', scope, activation=gate)
+    else:
+        x = convolution(x, filters, 'image_pooling', scope)
+    return ResizeToStride(architecture.output_stride, name='image_pooling.resize')(x, image)
+
+
+def _pooled(features: keras.KerasTensor, architecture: Architecture) -> keras.KerasTensor:
+    crop, name = architecture.image_pooling_crop_size, 'image_pooling.mean'
+    if crop is None:
+        # The original's pooling window, scale_dimension(crop, 1/stride), is then the whole feature map.
+        return keras.layers.GlobalAveragePooling2D(keepdims=True, name=name)(features)
+    window = [int(scale_dimension(side, 1.0 / architecture.output_stride)) for side in crop]
+    return keras.layers.AveragePooling2D(window, architecture.image_pooling_stride, name=name)(features)
 
 
 def decoder(
     x: keras.KerasTensor,
-    low_level: keras.KerasTensor,
+    low_level: Mapping[int, keras.KerasTensor],
     image: keras.KerasTensor,
-    *,
-    decoder_output_stride: int,
+    architecture: Architecture,
     scope: ArgScope,
 ) -> keras.KerasTensor:
-    """Refines the ASPP's output by low-level features (refine_by_decoder).
+    """Refines the ASPP's output by low-level features, where there is a decoder (refine_by_decoder).
 
     Args:
         x: [batch, height, width, channels] at the output stride.
-        low_level: [batch, height', width', channels'], the backbone's features at the decoder's stride.
+        low_level: the backbone's features [batch, height', width', channels'] by the stride of a decoder.
         image: [batch, crop height, crop width, 3], whose size alone matters.
-        decoder_output_stride: image size over the decoder's output size.
+        architecture: the decoder's stride and filters; with decoder_use_sum_merge its output is the logits.
         scope: of `arg_scope`.
 
     Returns:
-        [batch, scaled crop height, scaled crop width, 256].
+        [batch, scaled crop height, scaled crop width, decoder_filters], or x itself without a decoder.
     """
-    projected = convolution(low_level, PROJECTED_LOW_LEVEL_FILTERS, 'decoder.feature_projection0', scope)
-    pair = [
-        ResizeToStride(decoder_output_stride, name=f'decoder.{name}.resize')(part, image)
+    stride = architecture.decoder_output_stride
+    if stride is None:
+        return x
+    name, filters = 'decoder.feature_projection0', architecture.decoder_filters
+    if architecture.decoder_use_sum_merge:
+        projected = biased_convolution(low_level[stride], filters, name, scope)
+    else:
+        projected = convolution(low_level[stride], PROJECTED_LOW_LEVEL_FILTERS, name, scope)
+    resized = [
+        ResizeToStride(stride, name=f'decoder.{name}.resize')(part, image)
         for name, part in (('features', x), ('feature_projection0', projected))
     ]
-    x = keras.layers.Concatenate(name='decoder.concat')(pair)
+    if architecture.decoder_use_sum_merge:
+        resized[0] = biased_convolution(resized[0], filters, 'decoder.decoder_conv0', scope)
+        return keras.layers.Add(name='decoder.sum')(resized)
+    x = keras.layers.Concatenate(name='decoder.concat')(resized)
     for index in range(2):
-        x = split_separable(x, DECODER_FILTERS, f'decoder.decoder_conv{index}', scope)
+        x = split_separable(x, filters, f'decoder.decoder_conv{index}', scope)
     return x
 
 
 def logits(x: keras.KerasTensor, num_classes: int, scope: ArgScope) -> keras.KerasTensor:
     """The last layer, a 1x1 convolution with biases: [batch, height, width, num_classes]."""
-    name = 'logits.semantic'
-    initializer = scope.initializer(name, stddev=0.01)
-    return keras.layers.Conv2D(num_classes, 1, kernel_initializer=initializer, name=name)(x)
+    return biased_convolution(x, num_classes, 'logits.semantic', scope, stddev=0.01)

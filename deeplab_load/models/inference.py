@@ -1,21 +1,71 @@
 """From images of any size to label maps, as the original's exported graphs do (deeplab/export_model.py)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import tensorflow as tf
 
-from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest, spatial_size
+from deeplab_load.catalog import mean_pixel
+from deeplab_load.errors import UserError
+from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest, scale_dimension, spatial_size
 
-MEAN_PIXEL = 127.5
+Model = Callable[..., tf.Tensor]
+
+_MERGES = {'max': tf.reduce_max, 'avg': tf.reduce_mean}
 
 
-def upsampled_logits(logits: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Logits [batch, height, width, classes] at the crop's size, bilinear with aligned corners."""
-    return resize_bilinear(logits, crop_size)
+@dataclass(frozen=True)
+class Inference:
+    """How label maps are made of a network's logits; the fields are named as the original's flags.
+
+    `inference_scales` and `add_flipped_images` average probabilities over scaled and mirrored images, where either is
+    asked for (the original passes over mirrored images where the only scale is 1). Otherwise the logits of the scales
+    of `image_pyramid` are merged by `merge_method` ('max' or 'avg'), and `prediction_with_upsampled_logits` False takes
+    the best class before upsampling. With `min_resize_value` every image is resized as `resize_to_range_size` says;
+    without, those that exceed the crop are resized into it.
+
+    Raises:
+        UserError: a value that the original does not have.
+    """
+
+    inference_scales: tuple[float, ...] = (1.0,)
+    add_flipped_images: bool = False
+    prediction_with_upsampled_logits: bool = True
+    image_pyramid: tuple[float, ...] = (1.0,)
+    merge_method: str = 'max'
+    min_resize_value: int | None = None
+    max_resize_value: int | None = None
+    resize_factor: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ('inference_scales', 'image_pyramid'):
+            scales = tuple(getattr(self, field))
+            if not scales or min(scales) <= 0:
+                raise UserError(f'{field} is {scales!r} but must be one or more scales above 0')
+            object.__setattr__(self, field, scales)
+        if self.merge_method not in _MERGES:
+            raise UserError(f'merge_method is {self.merge_method!r} but must be one of {", ".join(_MERGES)}')
+        if self.min_resize_value is None and (self.max_resize_value or self.resize_factor):
+            raise UserError('max_resize_value and resize_factor need min_resize_value: give it too')
+
+    @property
+    def averages(self) -> bool:
+        """Whether probabilities are averaged."""
+        return self.inference_scales != (1.0,) or self.add_flipped_images
+
+
+PLAIN = Inference()
 
 
 def label_maps(
-    model: Callable[..., tf.Tensor], images: tf.Tensor, *, crop_size: tuple[int, int], output_stride: int
+    model: Model,
+    images: tf.Tensor,
+    *,
+    crop_size: tuple[int, int],
+    output_stride: int,
+    decoder_output_stride: int | None = None,
+    model_variant: str = 'mobilenet_v2',
+    inference: Inference = PLAIN,
 ) -> tf.Tensor:
     """The most likely class of every pixel at the images' own size.
 
@@ -27,25 +77,107 @@ def label_maps(
         images: [batch, height, width, 3], uint8 or float, 0..255.
         crop_size: (height, width) that the model sees.
         output_stride: of the model; the sides of a resized image are multiples of it plus one.
+        decoder_output_stride: of the model, where it has a decoder.
+        model_variant: of the model; it decides the colour of the padding.
+        inference: scales, flips and resizing.
 
     Returns:
         int32 [batch, height, width].
     """
     images = tf.cast(images, tf.float32)
     size = spatial_size(images)
-    height, width = fitted_size(size, crop_size, output_stride)
-    padded = pad_to_crop(resize_bilinear(images, (height, width)), crop_size)
-    logits = upsampled_logits(model(padded, training=False), crop_size)
-    labels = tf.argmax(logits, axis=3, output_type=tf.int32)[:, :height, :width, tf.newaxis]
-    return resize_nearest(labels, size)[..., 0]
+    height, width = entering_size(size, crop_size, output_stride, inference)
+    colour = mean_pixel(model_variant)
+    crops = pad_to_crop(resize_bilinear(images, (height, width)), crop_size, colour)
+    labels = crop_labels(model, crops, decoder_output_stride or output_stride, inference)
+    return resize_nearest(labels[:, :height, :width, tf.newaxis], size)[..., 0]
 
 
-def pad_to_crop(images: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Float images [batch, height, width, 3] padded with the mean pixel at the bottom and right to the crop."""
+def crop_labels(model: Model, crops: tf.Tensor, logits_stride: int, inference: Inference = PLAIN) -> tf.Tensor:
+    """The most likely class, int32 [batch, height, width], of images [batch, height, width, 3] as the model sees them.
+
+    Source: deeplab/model.py, predict_labels and predict_labels_multi_scale.
+    """
+    if inference.averages or inference.prediction_with_upsampled_logits:
+        return tf.argmax(class_scores(model, crops, logits_stride, inference), axis=3, output_type=tf.int32)
+    labels = tf.argmax(_pyramid_logits(model, crops, logits_stride, inference), axis=3, output_type=tf.int32)
+    return resize_nearest(labels[..., tf.newaxis], spatial_size(crops))[..., 0]
+
+
+def class_scores(model: Model, crops: tf.Tensor, logits_stride: int, inference: Inference = PLAIN) -> tf.Tensor:
+    """What the best class is told by: logits, or mean probabilities over scales and flips.
+
+    Args:
+        model: as in `label_maps`.
+        crops: float32 [batch, height, width, 3] in 0..255.
+        logits_stride: image size over logits size.
+        inference: scales and flips.
+
+    Returns:
+        [batch, height, width, classes].
+    """
+    size = spatial_size(crops)
+    if not inference.averages:
+        return resize_bilinear(_pyramid_logits(model, crops, logits_stride, inference), size)
+    flips = (False, True) if inference.add_flipped_images else (False,)
+    probabilities = [
+        tf.nn.softmax(resize_bilinear(_flipped_logits(model, crops, scale, logits_stride, flip), size))
+        for scale in inference.inference_scales
+        for flip in flips
+    ]
+    return tf.reduce_mean(tf.stack(probabilities, axis=4), axis=4)
+
+
+def _flipped_logits(model: Model, crops: tf.Tensor, scale: float, logits_stride: int, flip: bool) -> tf.Tensor:
+    if not flip:
+        return _scaled_logits(model, crops, scale, logits_stride, scale)
+    return _scaled_logits(model, crops[:, :, ::-1], scale, logits_stride, scale)[:, :, ::-1]
+
+
+def _pyramid_logits(model: Model, crops: tf.Tensor, logits_stride: int, inference: Inference) -> tf.Tensor:
+    """The logits of all scales of the image pyramid, at the size of the largest, merged (multi_scale_logits)."""
+    pyramid = inference.image_pyramid
+    scaled = [_scaled_logits(model, crops, scale, logits_stride, max(pyramid)) for scale in pyramid]
+    return _MERGES[inference.merge_method](tf.stack(scaled, axis=4), axis=4) if len(scaled) > 1 else scaled[0]
+
+
+def _scaled_logits(model: Model, crops: tf.Tensor, scale: float, logits_stride: int, largest: float) -> tf.Tensor:
+    """The logits of scaled images, at the size that they have at the largest scale, or at scale 1 if that is larger."""
+    if scale == largest == 1.0:
+        return model(crops, training=False)
+    size = spatial_size(crops)
+    scaled = resize_bilinear(crops, [scale_dimension(side, scale) for side in size])
+    target = [scale_dimension(side, max(1.0, largest) / logits_stride) for side in size]
+    return resize_bilinear(model(scaled, training=False), target)
+
+
+def upsampled_logits(logits: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
+    """Logits [batch, height, width, classes] at the crop's size, bilinear with aligned corners."""
+    return resize_bilinear(logits, crop_size)
+
+
+def pad_to_crop(
+    images: tf.Tensor, crop_size: tuple[int, int], colour: tuple[float, float, float] = (127.5, 127.5, 127.5)
+) -> tf.Tensor:
+    """Float images [batch, height, width, 3] padded with the colour at the bottom and right to the crop."""
     height, width = spatial_size(images)
     padding = [[0, 0], [0, crop_size[0] - height], [0, crop_size[1] - width], [0, 0]]
-    padded = tf.pad(images - MEAN_PIXEL, padding) + MEAN_PIXEL
+    padded = tf.pad(images - colour, padding) + colour
     return tf.ensure_shape(padded, [None, *crop_size, 3])
+
+
+def entering_size(
+    size: Size, crop_size: tuple[int, int], output_stride: int, inference: Inference = PLAIN
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The size (height, width) at which an image enters the crop, by the flags or else by `fitted_size`."""
+    if inference.min_resize_value is None:
+        return fitted_size(size, crop_size, output_stride)
+    return resize_to_range_size(
+        size,
+        min_size=inference.min_resize_value,
+        max_size=inference.max_resize_value,
+        factor=inference.resize_factor,
+    )
 
 
 def fitted_size(size: Size, crop_size: tuple[int, int], factor: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,7 +204,7 @@ def fitted_size(size: Size, crop_size: tuple[int, int], factor: int) -> tuple[tf
 
 
 def resize_to_range_size(
-    size: Size, *, min_size: int | tf.Tensor, max_size: int | tf.Tensor, factor: int
+    size: Size, *, min_size: int | tf.Tensor, max_size: int | tf.Tensor | None = None, factor: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The size that the original resizes an image to (core/preprocess_utils.resize_to_range), in its float32.
 
@@ -86,10 +218,14 @@ def resize_to_range_size(
         (height, width) as int32 tensors.
     """
     sides = tf.cast(tf.stack(size), tf.float32)
-    bound = tf.cast(max_size, tf.float32)
-    bound -= (bound - 1.0) % float(factor)
-    larger = tf.floor(sides * (tf.cast(min_size, tf.float32) / tf.reduce_min(sides)))
-    smaller = tf.floor(sides * (bound / tf.reduce_max(sides)))
-    chosen = tf.cast(tf.where(tf.reduce_max(larger) > bound, smaller, larger), tf.int32)
-    height, width = tf.unstack(chosen + (factor - (chosen - 1) % factor) % factor)
+    chosen = tf.floor(sides * (tf.cast(min_size, tf.float32) / tf.reduce_min(sides)))
+    if max_size is not None:
+        bound = tf.cast(max_size, tf.float32)
+        bound -= (bound - 1.0) % float(factor or 1)
+        smaller = tf.floor(sides * (bound / tf.reduce_max(sides)))
+        chosen = tf.where(tf.reduce_max(chosen) > bound, smaller, chosen)
+    whole = tf.cast(chosen, tf.int32)
+    if factor is not None:
+        whole += (factor - (whole - 1) % factor) % factor
+    height, width = tf.unstack(whole)
     return height, width

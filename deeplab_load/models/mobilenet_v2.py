@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
+from deeplab_load.catalog import Architecture
 from deeplab_load.models.heads import Features
 from deeplab_load.models.slim import ArgScope, atrous_conversion, convolution, depthwise
 
@@ -83,25 +84,25 @@ def arg_scope(*, decay: float | None, frozen: bool, seed: int) -> ArgScope:
     return ArgScope('relu6', BATCH_NORM_EPSILON, decay, frozen, stddev=0.09, seed=seed)
 
 
-def backbone(x: keras.KerasTensor, *, depth_multiplier: float, output_stride: int, scope: ArgScope) -> Features:
+def backbone(x: keras.KerasTensor, architecture: Architecture, scope: ArgScope) -> Features:
     """Layers 1 to 18 of MobileNetV2, with atrous convolutions from the output stride on.
 
     Args:
         x: images [batch, height, width, 3] in -1..1.
-        depth_multiplier: factor of all channel counts.
-        output_stride: image size over feature size: 8, 16 or 32.
+        architecture: its depth multiplier and output stride.
         scope: of `arg_scope`.
 
     Returns:
         The features at the output stride, linear, and the low-level ones by stride.
     """
-    strides = atrous_conversion([2, *(block.stride for block in BLOCKS)], output_stride)
+    multiplier = architecture.depth_multiplier
+    strides = atrous_conversion([2, *(block.stride for block in BLOCKS)], architecture.output_stride)
     x = convolution(
-        x, scaled_filters(STEM_FILTERS, depth_multiplier), f'{SCOPE}.Conv', scope, kernel_size=3, stride=strides[0][0]
+        x, scaled_filters(STEM_FILTERS, multiplier), f'{SCOPE}.Conv', scope, kernel_size=3, stride=strides[0][0]
     )
     inner = []
     for index, (block, (stride, rate)) in enumerate(zip(BLOCKS, strides[1:], strict=True)):
-        filters = scaled_filters(block.filters, depth_multiplier)
+        filters = scaled_filters(block.filters, multiplier)
         x, activated = _block(x, block_name(index), scope, filters, block.expansion, stride, rate)
         inner.append(activated)
     return Features(x, {stride: inner[index] for stride, index in LOW_LEVEL_BLOCKS.items()})

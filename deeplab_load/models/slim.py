@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # (height, width), each known now or only when a graph runs.
@@ -23,7 +24,8 @@ class ArgScope:
     """What all convolutions of one part of the network share (slim.arg_scope).
 
     `stddev` is the initial deviation of the weights (truncated normal); None is Xavier's uniform initialiser.
-    `frozen` batch normalisation uses its moving averages even in training.
+    `frozen` batch normalisation uses its moving averages even in training. With `explicit_padding` strided
+    convolutions pad both sides alike, whereas 'SAME' pads even sizes at the bottom and right only.
     """
 
     activation: str
@@ -32,6 +34,7 @@ class ArgScope:
     frozen: bool
     stddev: float | None
     seed: int
+    explicit_padding: bool = False
 
     def initializer(self, name: str, stddev: float | None = None) -> keras.initializers.Initializer:
         """The initialiser of the layer `name`, seeded by the model's seed and that name."""
@@ -42,6 +45,29 @@ class ArgScope:
         return keras.initializers.TruncatedNormal(stddev=deviation, seed=seed)
 
 
+@keras.saving.register_keras_serializable(package='deeplab_load')
+def hard_swish(x: tf.Tensor) -> tf.Tensor:
+    """x relu6(x + 3) / 6 in the original's order of float32 operations (mobilenet_v3.hard_swish)."""
+    return x * tf.nn.relu6(x + 3.0) * np.float32(1.0 / 6.0)
+
+
+@keras.saving.register_keras_serializable(package='deeplab_load')
+def q_sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """relu6(x + 3) * 0.16667: the original rounds 1/6 (core/utils.q_sigmoid and the gates of squeeze_excite)."""
+    return tf.nn.relu6(x + 3.0) * 0.16667
+
+
+# What Keras does not have, or not with the original's numbers.
+_ACTIVATIONS = {'hard_swish': hard_swish, 'q_sigmoid': q_sigmoid}
+
+
+def activate(x: keras.KerasTensor, activation: str, name: str) -> keras.KerasTensor:
+    """Applies an activation by its name, 'linear' for none, in a layer called '<name>.<activation>'."""
+    if activation == 'linear':
+        return x
+    return keras.layers.Activation(_ACTIVATIONS.get(activation, activation), name=f'{name}.{activation}')(x)
+
+
 def convolution(
     x: keras.KerasTensor,
     filters: int,
@@ -50,10 +76,11 @@ def convolution(
     *,
     kernel_size: int = 1,
     stride: int = 1,
+    rate: int = 1,
     activation: str | None = None,
     stddev: float | None = None,
 ) -> keras.KerasTensor:
-    """A convolution without biases, batch normalisation and activation (slim.conv2d), 'SAME'.
+    """A convolution without biases, batch normalisation and activation (slim.conv2d, resnet_utils.conv2d_same).
 
     Args:
         x: features [batch, height, width, channels].
@@ -62,22 +89,39 @@ def convolution(
         scope: what the layers of this part of the network share.
         kernel_size: side of the square kernel.
         stride: stride on both sides.
+        rate: atrous rate; one of stride and rate must be 1.
         activation: instead of the scope's; 'linear' for none.
         stddev: instead of the scope's.
 
     Returns:
         [batch, ceil(height / stride), ceil(width / stride), filters].
     """
+    x, padding = _padded(x, name, scope, kernel_size, stride)
     layer = keras.layers.Conv2D(
         filters,
         kernel_size,
         stride,
-        padding='same',
+        padding=padding,
+        dilation_rate=rate,
         use_bias=False,
         kernel_initializer=scope.initializer(name, stddev),
         name=name,
     )
     return _normalised(layer(x), name, scope, activation)
+
+
+def biased_convolution(
+    x: keras.KerasTensor,
+    filters: int,
+    name: str,
+    scope: ArgScope,
+    *,
+    activation: str = 'linear',
+    stddev: float | None = None,
+) -> keras.KerasTensor:
+    """A 1x1 convolution with biases instead of batch normalisation; args and returns as `convolution`."""
+    layer = keras.layers.Conv2D(filters, 1, kernel_initializer=scope.initializer(name, stddev), name=name)
+    return activate(layer(x), activation, name)
 
 
 def depthwise(
@@ -87,39 +131,47 @@ def depthwise(
     *,
     kernel_size: int = 3,
     stride: int = 1,
-    rate: int = 1,
+    rate: int | tuple[int, int] = 1,
+    activation: str | None = None,
     stddev: float | None = None,
 ) -> keras.KerasTensor:
     """A depthwise (atrous) convolution, batch normalisation and activation (slim.separable_conv2d without pointwise).
 
-    Args and returns as `convolution`; `rate` is the atrous rate, of which one of stride and rate must be 1.
+    Args and returns as `convolution`; `rate` may be one for (height, width) each.
     """
+    x, padding = _padded(x, name, scope, kernel_size, stride)
     layer = keras.layers.DepthwiseConv2D(
         kernel_size,
         stride,
-        padding='same',
+        padding=padding,
         dilation_rate=rate,
         use_bias=False,
         depthwise_initializer=scope.initializer(name, stddev),
         name=name,
     )
-    return _normalised(layer(x), name, scope, None)
+    return _normalised(layer(x), name, scope, activation)
 
 
 def split_separable(
-    x: keras.KerasTensor, filters: int, name: str, scope: ArgScope, *, rate: int = 1
+    x: keras.KerasTensor, filters: int, name: str, scope: ArgScope, *, rate: int | tuple[int, int] = 1
 ) -> keras.KerasTensor:
     """A 3x3 depthwise and a 1x1 convolution, each normalised and activated (core/utils.split_separable_conv2d)."""
     x = depthwise(x, f'{name}_depthwise', scope, rate=rate, stddev=0.33)
     return convolution(x, filters, f'{name}_pointwise', scope, stddev=0.06)
 
 
+def _padded(
+    x: keras.KerasTensor, name: str, scope: ArgScope, kernel_size: int, stride: int
+) -> tuple[keras.KerasTensor, str]:
+    """What a convolution takes, and its padding: 'valid' where the input was padded explicitly, else 'same'."""
+    if not scope.explicit_padding or stride == 1 or kernel_size == 1:
+        return x, 'same'
+    return keras.layers.ZeroPadding2D((kernel_size - 1) // 2, name=f'{name}.pad')(x), 'valid'
+
+
 def _normalised(x: keras.KerasTensor, name: str, scope: ArgScope, activation: str | None) -> keras.KerasTensor:
     x = BatchNorm(epsilon=scope.epsilon, decay=scope.decay, frozen=scope.frozen, name=f'{name}.BatchNorm')(x)
-    activation = activation or scope.activation
-    if activation == 'linear':
-        return x
-    return keras.layers.Activation(activation, name=f'{name}.{activation}')(x)
+    return activate(x, activation or scope.activation, name)
 
 
 @keras.saving.register_keras_serializable(package='deeplab_load')

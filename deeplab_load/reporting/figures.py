@@ -23,7 +23,7 @@ def convergence_figure(events: list[dict], file: str | os.PathLike) -> None:
     baseline = next(e['miou'] for e in events if e['event'] == 'baseline')
     figure, axes = plt.subplots(figsize=(9, 5))
     axes.axhline(100 * baseline, color='0.6', linestyle='--', label='g0')
-    start, origin, points = baseline, 0, [baseline]
+    origin, points = 0, [baseline]
     for event in events:
         if event['event'] == 'propagation':
             points.append(points[-1] if event['miou'] is None else event['miou'])
@@ -34,8 +34,7 @@ def convergence_figure(events: list[dict], file: str | os.PathLike) -> None:
             if event['peak']:
                 best = max(range(len(points)), key=points.__getitem__)
                 axes.plot(steps[best], 100 * points[best], 'g^', markersize=8)
-            start, origin = event['start_miou'], steps[-1]
-            points = [start]
+            origin, points = steps[-1], [event['start_miou']]
     for style, label in (('g^', 'peak'), ('rv', 'diverged'), ('ks', 'patience over')):
         axes.plot([], [], style, label=label)
     axes.set_xlabel('propagation')

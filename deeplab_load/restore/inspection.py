@@ -2,12 +2,13 @@
 
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from deeplab_load.catalog import MODEL_VARIANTS, Architecture
+from deeplab_load.catalog import MODEL_VARIANTS, PUBLISHED_CELL, Architecture
 from deeplab_load.errors import UserError
-from deeplab_load.models import mobilenet_v2
+from deeplab_load.models import mobilenet_edgetpu, mobilenet_v2, mobilenet_v3, resnet_v1, xception
 from deeplab_load.restore.checkpoint import read_checkpoint
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -28,14 +29,20 @@ _FAMILIES = {
     **{f'resnet_v1_{n}': rf'resnet_v1_{n}/conv1/weights' for n in (18, 50, 101)},
 }
 
-# Channels of the low-level features that the decoder of a family takes, to its stride.
-_DECODER_STRIDES = {
-    'mobilenet_v3_large_seg': {72: 4, 120: 8, 672: 16},
-    'mobilenet_v3_small_seg': {16: 4, 88: 8, 144: 16},
-    'xception': {256: 4, 728: 8},
-    'resnet_v1_18': {64: 4, 128: 8, 256: 16},
-    'resnet_v1': {256: 4, 512: 8, 1024: 16},
+# What the published models were trained with and a checkpoint does not tell.
+_OUTPUT_STRIDES = dict.fromkeys((*mobilenet_v3.NETWORKS, 'mobilenet_edgetpu'), 32)
+_MULTI_GRIDS = dict.fromkeys(('resnet_v1_50_beta', 'resnet_v1_101_beta'), (1, 2, 4))
+_LITE_HEAD: dict[str, Any] = {
+    'image_pooling_crop_size': (769, 769),
+    'image_pooling_stride': (4, 5),
+    'image_se_uses_qsigmoid': True,
+    'aspp_with_concat_projection': False,
+    'aspp_with_squeeze_and_excitation': True,
+    'decoder_use_sum_merge': True,
+    'decoder_output_is_logits': True,
 }
+
+_INVERTED = {**mobilenet_v3.NETWORKS, 'mobilenet_edgetpu': mobilenet_edgetpu.NETWORK}
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Inspection:
     num_classes: int | None
     head: str
     decoder_output_stride: int | None
+    aspp_convs_filters: int = 256
     optimizer_slots: tuple[str, ...] = ()
     global_step: bool = False
 
@@ -57,36 +65,41 @@ class Inspection:
     def description(self) -> str:
         """In words: 'MobileNetV2, depth multiplier 0.5, 21 classes, no ASPP, no decoder'."""
         words = [MODEL_VARIANTS[self.model_variant]]
-        if self.model_variant in ('mobilenet_v2', 'mobilenet_edgetpu'):
+        if self.model_variant in ('mobilenet_v2', 'mobilenet_edgetpu') or self.depth_multiplier != 1.0:
             words.append(f'depth multiplier {self.depth_multiplier}')
         if self.num_classes is None:
             return ', '.join([*words, 'no segmentation head'])
         heads = {'pooling': 'no ASPP', 'aspp': 'ASPP', 'dpc': 'dense prediction cell', 'lite': 'lite head'}
-        decoder = self.decoder_output_stride
-        return ', '.join(
-            [
-                *words,
-                f'{self.num_classes} classes',
-                heads[self.head],
-                'no decoder' if decoder is None else f'decoder at stride {decoder}',
-            ]
-        )
+        decoder, filters = self.decoder_output_stride, self.aspp_convs_filters
+        words += [f'{self.num_classes} classes', heads[self.head]]
+        words.append('no decoder' if decoder is None else f'decoder at stride {decoder}')
+        return ', '.join([*words, f'{filters} head filters'] if filters != 256 else words)
 
-    def architecture(self, output_stride: int = 16) -> Architecture:
-        """The network to restore into, with the original's atrous rates for the output stride where it has ASPP.
+    def architecture(self, output_stride: int | None = None) -> Architecture:
+        """The network to restore into, as the published models of its family are.
+
+        Args:
+            output_stride: of the features; None is the one that the family was published with first. The atrous rates
+                of ASPP are the original's for it.
 
         Raises:
-            UserError: the checkpoint holds a backbone alone, or the output stride is not 8, 16 or 32.
+            UserError: the checkpoint holds a backbone alone, or the output stride is not one that its network has.
         """
         if self.num_classes is None:
             raise UserError(f'the checkpoint is {self.description}: give one of a segmentation model')
+        stride = output_stride or _OUTPUT_STRIDES.get(self.model_variant, 16)
+        lite = {**_LITE_HEAD, 'decoder_filters': self.num_classes} if self.head == 'lite' else {}
         return Architecture(
             model_variant=self.model_variant,
             num_classes=self.num_classes,
-            output_stride=output_stride,
+            output_stride=stride,
             depth_multiplier=self.depth_multiplier,
-            atrous_rates=ATROUS_RATES.get(output_stride, ()) if self.head == 'aspp' else (),
+            atrous_rates=ATROUS_RATES.get(stride, ()) if self.head == 'aspp' else (),
             decoder_output_stride=self.decoder_output_stride,
+            multi_grid=_MULTI_GRIDS.get(self.model_variant, ()),
+            aspp_convs_filters=self.aspp_convs_filters,
+            dense_prediction_cell_json=PUBLISHED_CELL if self.head == 'dpc' else None,
+            **lite,
         )
 
 
@@ -118,6 +131,7 @@ def inspect_shapes(shapes: Shapes) -> Inspection:
         num_classes=_num_classes(shapes),
         head=_head(shapes),
         decoder_output_stride=_decoder_output_stride(variant, depth_multiplier, shapes),
+        aspp_convs_filters=shapes.get('aspp0/weights', (256,))[-1],
         optimizer_slots=tuple(sorted(slots)),
         global_step='global_step' in shapes,
     )
@@ -161,26 +175,42 @@ def _decoder_output_stride(variant: str, depth_multiplier: float, shapes: Shapes
 
 
 def _decoder_strides(variant: str, depth_multiplier: float) -> Mapping[int, int]:
+    """Strides of a decoder by the channels of the features that it takes.
+
+    At small depth multipliers two strides can have the same channels; the smaller stride is taken.
+    """
     if variant == 'mobilenet_v2':
-        # Below a multiplier of about 0.15 two strides have the same channels; the smaller stride is taken.
-        strides = sorted(mobilenet_v2.LOW_LEVEL_BLOCKS, reverse=True)
-        return {mobilenet_v2.low_level_channels(stride, depth_multiplier): stride for stride in strides}
-    return next((table for family, table in _DECODER_STRIDES.items() if variant.startswith(family)), {})
+        channels = {s: mobilenet_v2.low_level_channels(s, depth_multiplier) for s in mobilenet_v2.LOW_LEVEL_BLOCKS}
+    elif variant in _INVERTED:
+        channels = mobilenet_v3.low_level_channels(_INVERTED[variant], depth_multiplier)
+    elif variant in xception.NETWORKS:
+        channels = xception.low_level_channels(variant)
+    else:
+        channels = resnet_v1.low_level_channels(variant)
+    return {channels[stride]: stride for stride in sorted(channels, reverse=True)}
+
+
+def _kernel_shapes(variant: str, depth_multiplier: float) -> Shapes:
+    if variant == 'mobilenet_v2':
+        return mobilenet_v2.kernel_shapes(depth_multiplier)
+    return mobilenet_v3.kernel_shapes(_INVERTED[variant], depth_multiplier)
 
 
 def _depth_multiplier(variant: str, shapes: Shapes) -> float:
-    if variant == 'mobilenet_edgetpu':
-        return shapes['MobilenetEdgeTPU/Conv/weights'][-1] / 32
-    return _mobilenet_v2_depth_multiplier(shapes) if variant == 'mobilenet_v2' else 1.0
-
-
-def _mobilenet_v2_depth_multiplier(shapes: Shapes) -> float:
-    """The roundest number for which the table of blocks has the shapes of all the checkpoint's kernels."""
-    last = mobilenet_v2.block_name(len(mobilenet_v2.BLOCKS) - 1).replace('.', '/') + '/project/weights'
-    ratio = shapes.get(last, (0,))[-1] / mobilenet_v2.BLOCKS[-1].filters
-    for digits in range(1, 6):
-        candidate = round(ratio, digits)
-        table = mobilenet_v2.kernel_shapes(candidate)
-        if candidate > 0 and all(shapes.get(name, shape) == shape for name, shape in table.items()):
+    """The roundest number for which the family's table of blocks has the shapes of all the checkpoint's kernels."""
+    if not variant.startswith('mobilenet'):
+        return 1.0
+    name, shape = list(_kernel_shapes(variant, 1.0).items())[-1]
+    ratio = shapes.get(name, (0,))[-1] / shape[-1]
+    for candidate in _round_numbers(ratio, reach=8 / shape[-1]):
+        if all(shapes.get(name, wanted) == wanted for name, wanted in _kernel_shapes(variant, candidate).items()):
             return candidate
-    raise UserError('has the names of a MobileNetV2, but shapes of no depth multiplier')
+    raise UserError(f'has the names of a {MODEL_VARIANTS[variant]}, but shapes of no depth multiplier')
+
+
+def _round_numbers(value: float, reach: float) -> Iterator[float]:
+    """Numbers above 0 of one to four decimals within reach of a value, the roundest and then the nearest first."""
+    for digits in range(1, 5):
+        one = 10**digits
+        steps = range(max(1, round((value - reach) * one)), round((value + reach) * one) + 1)
+        yield from (step / one for step in sorted(steps, key=lambda step: abs(step / one - value)))

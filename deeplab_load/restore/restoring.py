@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -15,6 +15,8 @@ from deeplab_load.restore.names import tf1_shapes, tf1_variables
 
 GLOBAL_STEP = 'global_step'
 LAST_LAYER = re.compile(r'logits/semantic/(weights|biases)')
+# The lite head's decoder ends in the logits.
+LITE_LAST_LAYER = re.compile(r'decoder/(decoder_conv0|feature_projection0)/(weights|biases)')
 
 # What a checkpoint may hold beside the model's variables, by the name of the rule.
 SKIPPED = {
@@ -57,7 +59,8 @@ def restore(model: keras.Model, path: str | pathlib.Path, *, fresh_head: bool = 
     """
     checkpoint = read_checkpoint(path)
     variables = tf1_variables(model)
-    fresh = {name for name in variables if fresh_head and LAST_LAYER.fullmatch(name)}
+    last_layer = _last_layer(variables)
+    fresh = {name for name in variables if fresh_head and last_layer.fullmatch(name)}
     wanted = {name: shape for name, shape in tf1_shapes(model).items() if name not in fresh}
     skipped = _skipped(checkpoint, wanted, fresh)
     _require_same_model(checkpoint, model, fresh_head)
@@ -82,10 +85,14 @@ def save(model: keras.Model, prefix: str | pathlib.Path, extra: Mapping[str, np.
     write_checkpoint(prefix, {**extra, **values})
 
 
+def _last_layer(names: Collection[str]) -> re.Pattern[str]:
+    return LAST_LAYER if any(map(LAST_LAYER.fullmatch, names)) else LITE_LAST_LAYER
+
+
 def _skipped(checkpoint: Checkpoint, wanted: Shapes, fresh: set[str]) -> dict[str, str]:
     rules = dict(SKIPPED)
     if fresh:
-        rules['replaced head'] = LAST_LAYER
+        rules['replaced head'] = _last_layer(fresh)
     unwanted = (name for name in checkpoint.shapes if name not in wanted)
     matches = ((name, rule) for name in unwanted for rule, pattern in rules.items() if pattern.fullmatch(name))
     return dict(matches)
@@ -115,6 +122,7 @@ def _network(inspection: Inspection) -> tuple:
         inspection.model_variant,
         inspection.depth_multiplier,
         inspection.head,
+        inspection.aspp_convs_filters,
         inspection.decoder_output_stride,
     )
 

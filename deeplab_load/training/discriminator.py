@@ -102,8 +102,7 @@ class DiscriminatorTrainer:
         title: str,
         stop: StopSignal,
     ) -> Score:
-        loss = weight = 0.0
-        right, total = np.zeros(2), np.zeros(2)
+        loss, right, total = 0.0, np.zeros(2), np.zeros(2)
         for number, batch in enumerate(progress(batches, title, unit='batch'), 1):
             outcome = step(batch)
             if not math.isfinite(float(outcome.loss)):
@@ -111,7 +110,7 @@ class DiscriminatorTrainer:
                     f'The loss of the discriminator is {float(outcome.loss)} ({title}, step {number}); '
                     'lower --discriminator_learning_rate.'
                 )
-            loss, weight = loss + float(outcome.loss), weight + float(outcome.weight)
-            right, total = right + outcome.right.numpy()[:, 0], total + outcome.total.numpy()
+            loss += float(outcome.loss)
+            right, total = right + outcome.right.numpy(), total + outcome.total.numpy()
             stop.check()
-        return Score(loss=loss / weight, accuracy=float(np.mean(right / np.maximum(total, 1))))
+        return Score(loss=loss / total.sum(), accuracy=float(np.mean(right / np.maximum(total, 1))))

@@ -25,6 +25,7 @@ def run_lookahead(
     record = run.read_state()
     state = LoadState.from_json(record['load'])
     _resume(players, record, state)
+    _prune(run, record, state)
     steps = algorithm.load(players, state, limits)
     for state, event in steps:
         record = _make_durable(players, run, record, state, event)
@@ -47,6 +48,7 @@ def _make_durable(
 ) -> dict[str, Any]:
     """Stores what the state needs, then the event, then the state; only then deletes what no state needs."""
     record = {**record, 'load': state.to_json(), 'working': None}
+    record.pop('result', None)  # Of a run that had ended, and now goes on under a higher bound.
     if state.phase == PROPAGATE:
         record['working'] = f'working-{state.propagation}'
         players.save_working_state(record['working'])
@@ -55,6 +57,11 @@ def _make_durable(
         players.save_discriminator(record['discriminator'])
     record['events_bytes'] = run.append(event)
     run.write_state(record)
-    keep = {record['working'], record.get('discriminator')} - {None}
-    run.prune(snapshots=state.snapshots() | keep, sets={m.name for m in state.buffer})
+    _prune(run, record, state)
     return record
+
+
+def _prune(run: RunDirectory, record: dict[str, Any], state: LoadState) -> None:
+    """Deletes what the durable state does not need."""
+    keep = [record[key] for key in ('working', 'discriminator') if record.get(key)]
+    run.prune(snapshots=[*state.snapshots(), *keep], sets={m.name for m in state.buffer})

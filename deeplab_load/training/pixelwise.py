@@ -14,7 +14,7 @@ from deeplab_load.data.preprocessing import decode_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.training.momentum import Momentum
-from deeplab_load.training.steps import pixelwise_step
+from deeplab_load.training.steps import all_finite, pixelwise_step
 from deeplab_load.training.stopping import StopSignal
 
 
@@ -42,7 +42,7 @@ def train_pixelwise(
     """Trains the segmentor in place: epochs of class-weighted cross-entropy, then of plain cross-entropy.
 
     Raises:
-      UserError: the loss was not finite; the step is named.
+      UserError: the loss or a weight was not finite; the step is named.
       Stopped: the run was asked to stop.
     """
     optimizer = Momentum(segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum)
@@ -63,6 +63,8 @@ def train_pixelwise(
         if (number + 1) % 100 == 0 or number + 1 == total:
             say(f'stage 1: step {number + 1} of {total}, cross-entropy {np.mean(recent):.4f}')
         stop.check()
+    if not bool(all_finite([v.value for v in segmentor.weights])):
+        raise UserError(f'A weight is not finite after step {total} of stage 1; lower --pixelwise_learning_rate.')
 
 
 def poly(learning_rate: float, step: int, steps: int, power: float = 0.9) -> float:

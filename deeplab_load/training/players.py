@@ -88,6 +88,7 @@ class TensorFlowPlayers:
             if not bool(outcome.finite):
                 for variable, value in zip(self.segmentor.variables, before, strict=True):
                     variable.assign(value)
+                self.optimizer.reset()  # The cycle ends here; nothing that is not finite may reach a snapshot.
                 return Losses(ce=ce, adv=adv, finite=False)
         return Losses(ce=ce, adv=adv)
 
@@ -106,7 +107,7 @@ class TensorFlowPlayers:
 
     def evaluate(self) -> float:
         """The mIoU of g on the hold-out, over the classes that occur in its ground truth."""
-        return summarise(self.evaluator.confusion(self.data.holdout, 'hold-out')).miou_present
+        return summarise(self.evaluator.confusion(self.data.holdout, 'hold-out', interruptible=False)).miou_present
 
     def snapshot(self, name: str) -> None:
         """Stores g as a TF1 checkpoint in the run directory."""
@@ -140,16 +141,7 @@ class TensorFlowPlayers:
     def retrain_discriminator(self, cycle: int, sets: tuple[MapSet, ...]) -> Retraining:
         """Trains D on the training images' real maps and those of the sets."""
         options = self.trainer.options
-        data_fingerprint = self._data_fingerprint()
-        stored = [
-            label_maps.read_set(
-                self.run.buffer,
-                s.name,
-                model_fingerprint=fingerprint(self.run.read_snapshot(s.snapshot)),
-                data_fingerprint=data_fingerprint,
-            )
-            for s in sets
-        ]
+        stored = [self._read_set(s) for s in sets]
 
         def batches(examples: Examples, split: str, epoch: int, augment: bool) -> tf.data.Dataset:
             return discriminator_batches(
@@ -162,6 +154,17 @@ class TensorFlowPlayers:
             training_batches=lambda epoch: batches(self.data.train, 'train', epoch, True),
             holdout_batches=lambda: batches(self.data.holdout, 'holdout', 0, False),
             stop=self.stop,
+        )
+
+    def _read_set(self, map_set: MapSet) -> label_maps.LabelMapSet:
+        """Reads a set; makes it again where it was deleted."""
+        if not (self.run.buffer / map_set.name).exists():
+            self.make_maps(map_set)
+        return label_maps.read_set(
+            self.run.buffer,
+            map_set.name,
+            model_fingerprint=fingerprint(self.run.read_snapshot(map_set.snapshot)),
+            data_fingerprint=self._data_fingerprint(),
         )
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -75,10 +75,9 @@ def pixelwise_step(
 
 
 class DiscriminatorOutcome(NamedTuple):
-    """Sums over a batch of D: weighted loss, weight, and right answers and maps for real and generated ones."""
+    """Sums over a batch of D: weighted loss, and right answers and maps, `[2]`: of real and of generated ones."""
 
     loss: tf.Tensor
-    weight: tf.Tensor
     right: tf.Tensor
     total: tf.Tensor
 
@@ -95,10 +94,10 @@ def discriminator_steps(
         split = d.class_split(d.discriminator_images(batch['image'], size), maps)
         logits = discriminator(split, training=training)[:, 0]
         loss = losses.discriminator_cross_entropy(logits, batch['real'], batch['weight'])
-        weight = tf.reduce_sum(batch['weight'])
         groups = tf.stack([batch['real'], 1 - batch['real']])
         right = tf.cast((logits > 0) == (batch['real'] > 0), tf.float32)
-        return loss, DiscriminatorOutcome(loss * weight, weight, groups @ right[:, None], tf.reduce_sum(groups, axis=1))
+        total = tf.reduce_sum(groups, axis=1)
+        return loss, DiscriminatorOutcome(loss * tf.reduce_sum(total), tf.linalg.matvec(groups, right), total)
 
     @tf.function(reduce_retracing=True)
     def train(batch: dict) -> DiscriminatorOutcome:

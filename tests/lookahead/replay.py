@@ -16,15 +16,17 @@ def _disagreements(events, o):
     baseline = next(e for e in events if e['event'] == 'baseline')
     mu_s = mu_star = baseline['miou']
     psi, buffer, cycle, divergences = 0, ['g0'], 0, 0
-    log = iter([e for e in events if e['event'] in ('discriminator', 'propagation', 'cycle_end', 'result')])
-    first = next(log)
-    yield from _compare(first, {'event': 'discriminator', 'cycle': 0, 'sets': buffer})
+    kinds = ('discriminator', 'propagation', 'cycle_end', 'result')
+    last = [e for e in events if e['event'] in kinds][-1]
+    # A run that had ended may go on under a higher bound; only its last result counts.
+    log = iter([e for e in events if e['event'] in kinds and (e['event'] != 'result' or e is last)])
+    yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': 0, 'sets': buffer})
     while psi < o['max_cycles'] and not (o['total_cycles'] and cycle == o['total_cycles']):
         mu_0, mu, gamma, omega, count, end, failed = mu_s, mu_s, 0, 0, 0, mu_s, False
         while not failed and mu_s - o['beta_l'] < mu and gamma < o['patience']:
-            event = next(log)
+            event = next(log, {})
             count, raised = count + 1, False
-            failed = event.get('miou', 0) is None
+            failed = event.get('miou') is None
             if not failed:
                 end = mu = event['miou']
                 if mu > mu_s + o['beta_u']:
@@ -46,14 +48,14 @@ def _disagreements(events, o):
             if len(buffer) == o['buffer_size']:
                 del buffer[1]
             psi, buffer = psi + 1, [*buffer, f'end-{cycle}']
-        yield from _compare(next(log), {
+        yield from _compare(next(log, {}), {
             'event': 'cycle_end', 'cycle': cycle, 'reason': 'diverged' if diverged else 'patience',
             'propagations': count, 'end_miou': end, 'peak': peak, 'psi': psi, 'start_miou': mu_s,
             'best_miou': mu_star, 'buffer': buffer,
         })  # fmt: skip
         cycle += 1
-        yield from _compare(next(log), {'event': 'discriminator', 'cycle': cycle, 'sets': buffer})
-    result = next(log)
+        yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': cycle, 'sets': buffer})
+    result = next(log, {})
     stopped_by = 'max_cycles' if psi >= o['max_cycles'] else 'total_cycles'
     yield from _compare(result, {
         'event': 'result', 'holdout_miou': mu_star, 'cycles': cycle, 'step_backs': cycle, 'divergences': divergences,
@@ -66,7 +68,7 @@ def _disagreements(events, o):
 def _compare(event, expected):
     for key, value in expected.items():
         if event.get(key) != value:
-            yield f'{event}: {key} should be {value}'
+            yield f'{event or "the log ends"}: {key} should be {value}'
 
 
 def replay_run(folder: str | pathlib.Path) -> list[str]:

@@ -1,4 +1,7 @@
+import dataclasses
+import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -36,6 +39,71 @@ def test_a_path_names_the_row_by_folder_or_name():
     assert catalog.row_for_path(path) == catalog.row('xception65_coco_voc_trainaug')
     assert catalog.row_for_path(pathlib.Path('edgetpu_cityscapes')) == catalog.row('edgetpu_cityscapes')
     assert catalog.row_for_path(pathlib.Path('elsewhere/model.ckpt')) is None
+
+
+def test_flags_are_taken_as_the_original_spells_them():
+    flags = {
+        'model_variant': 'mobilenet_v3_large_seg',
+        'num_classes': '19',
+        'output_stride': 32,
+        'image_pooling_crop_size': '769,769',
+        'image_pooling_stride': '4,5',
+        'add_image_level_feature': 1,
+        'aspp_with_concat_projection': 'false',
+        'aspp_with_squeeze_and_excitation': True,
+        'decoder_output_stride': '8',
+        'decoder_filters': 19,
+        'decoder_use_sum_merge': '1',
+        'decoder_output_is_logits': 'true',
+        'atrous_rates': None,
+    }
+    assert catalog.Architecture.from_flags(flags) == catalog.Architecture(
+        'mobilenet_v3_large_seg',
+        19,
+        32,
+        image_pooling_crop_size=(769, 769),
+        image_pooling_stride=(4, 5),
+        aspp_with_concat_projection=False,
+        aspp_with_squeeze_and_excitation=True,
+        decoder_output_stride=8,
+        decoder_filters=19,
+        decoder_use_sum_merge=True,
+        decoder_output_is_logits=True,
+    )
+
+
+def test_lists_empty_strings_and_flags_of_inference():
+    flags = {'model_variant': 'mobilenet_v2', 'num_classes': 21, 'decoder_output_stride': ''}
+    plain = catalog.Architecture('mobilenet_v2', 21)
+    assert catalog.Architecture.from_flags({**flags, 'inference_scales': [0.5, 1.0]}) == plain
+    rates = dataclasses.replace(plain, atrous_rates=(6, 12, 18), decoder_output_stride=4, depth_multiplier=0.5)
+    given = {'atrous_rates': [6, 12, 18], 'decoder_output_stride': ['4'], 'depth_multiplier': '0.5'}
+    assert catalog.Architecture.from_flags({**flags, **given}) == rates
+    assert catalog.Architecture.from_flags({**flags, **given, 'atrous_rates': '6,12,18'}) == rates
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        ({'output_strid': 8}, "the flag is 'output_strid' but must be one of model_variant"),
+        ({'num_classes': None}, 'num_classes is None but must be given'),
+        ({'output_stride': 'eight'}, "output_stride is 'eight' but must be spelled as int"),
+        ({'output_stride': 16.5}, 'output_stride is 16.5'),
+        ({'atrous_rates': '6;12'}, "atrous_rates is '6;12' but must be spelled as tuple"),
+        ({'decoder_output_is_logits': 'perhaps'}, "decoder_output_is_logits is 'perhaps'"),
+        ({'decoder_output_stride': '8,4'}, "decoder_output_stride is '8,4'"),
+    ],
+)
+def test_flags_that_cannot_be_taken_are_named(flags, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        catalog.Architecture.from_flags({'model_variant': 'mobilenet_v2', 'num_classes': 21, **flags})
+
+
+def test_only_the_larger_plain_resnets_pad_with_the_imagenet_mean(testdata):
+    recorded = json.loads((testdata / 'golden/preprocess/meta.json').read_text())['mean_pixel']
+    assert set(catalog.MODEL_VARIANTS) <= set(recorded)
+    for variant in catalog.MODEL_VARIANTS:
+        assert catalog.mean_pixel(variant) == tuple(recorded[variant]), variant
 
 
 def test_the_catalog_needs_no_tensorflow():

@@ -113,18 +113,19 @@ def test_a_keras_file_needs_no_custom_objects(tmp_path):
     assert not loaded.get_layer('aspp0.BatchNorm').frozen
 
 
-@pytest.mark.parametrize(
-    ('variant', 'num_classes', 'archive'),
-    [
-        ('xception_65', 21, 'deeplabv3_mnv2_pascal_train_aug_2018_01_29.tar.gz'),
-        ('xception_71', 19, 'deeplabv3_mnv2_cityscapes_train_2018_02_05.tar.gz'),
-        ('resnet_v1_50_beta', 151, 'deeplabv3_mnv2_ade20k_train_2018_12_03.tar.gz'),
-    ],
-)
-def test_a_variant_not_supported_yet_names_the_mobilenet_v2_file_of_its_data_set(variant, num_classes, archive):
-    with pytest.raises(UserError, match='not supported yet') as error:
-        build_segmentor(Architecture(variant, num_classes))
-    assert archive in str(error.value)
+def test_a_crop_smaller_than_the_pooling_window_is_refused():
+    lite = Architecture('mobilenet_v3_small_seg', 5, 32, image_pooling_crop_size=(129, 65))
+    with pytest.raises(UserError, match='crop is 65x65 but the network pools over 129x65'):
+        build_segmentor(lite, crop_size=(65, 65))
+
+
+def test_features_are_pooled_by_the_window_of_the_pooling_crop():
+    asked = Architecture('mobilenet_v3_small_seg', 5, 32, image_pooling_crop_size=(65, 65), image_pooling_stride=(1, 2))
+    model = build_segmentor(asked)
+    pooling = model.get_layer('image_pooling.mean')
+    x = np.random.default_rng(0).normal(size=(1, 4, 7, 2)).astype(np.float32)
+    expected = [[x[0, r : r + 3, c : c + 3].mean((0, 1)) for c in (0, 2, 4)] for r in (0, 1)]
+    np.testing.assert_allclose(pooling(x)[0], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,27 @@ def test_a_variant_not_supported_yet_names_the_mobilenet_v2_file_of_its_data_set
         {'depth_multiplier': 0.0},
         {'atrous_rates': (6, 0)},
         {'decoder_output_stride': 2},
+        {'decoder_output_stride': 4, 'model_variant': 'mobilenet_edgetpu'},
+        {'multi_grid': (1, 2, 4)},
+        {'multi_grid': (1, 2), 'model_variant': 'xception_65'},
+        {'multi_grid': (1, 2, 4), 'model_variant': 'resnet_v1_18_beta'},
+        {'depth_multiplier': 0.5, 'model_variant': 'xception_65'},
+        {'image_pooling_crop_size': (769,)},
+        {'image_pooling_stride': (0, 1)},
+        {'aspp_convs_filters': 0},
+        {'add_image_level_feature': False, 'aspp_with_squeeze_and_excitation': True},
+        {'dense_prediction_cell_json': 'cell.json'},
+        {'output_stride': 32, 'dense_prediction_cell_json': 'DPC'},
+        {'decoder_output_is_logits': True},
+        {'decoder_output_is_logits': False, 'decoder_use_sum_merge': True},
+        {'decoder_output_stride': None, 'decoder_use_sum_merge': True, 'decoder_output_is_logits': True},
+        {'decoder_filters': 0},
+        {
+            'decoder_filters': 9,
+            'decoder_output_stride': 8,
+            'decoder_use_sum_merge': True,
+            'decoder_output_is_logits': True,
+        },
     ],
 )
 def test_an_architecture_that_does_not_exist_is_refused_by_its_flag(wrong):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab_load.catalog import Architecture
 from deeplab_load.models import heads
 from deeplab_load.restore.names import tf1_variables
 
@@ -37,8 +38,9 @@ def trained(golden):
 def aspp_and_decoder() -> keras.Model:
     features, low, image = keras.Input((9, 9, 32)), keras.Input((17, 17, 24)), keras.Input((65, 65, 3))
     scope = heads.arg_scope(decay=None, frozen=False, seed=0)
-    x = heads.aspp(features, image, output_stride=8, atrous_rates=(2, 4, 6), scope=scope)
-    x = heads.decoder(x, low, image, decoder_output_stride=4, scope=scope)
+    architecture = Architecture('mobilenet_v2', 21, 8, atrous_rates=(2, 4, 6), decoder_output_stride=4)
+    x = heads.aspp(features, image, architecture, scope)
+    x = heads.decoder(x, {4: low}, image, architecture, scope)
     model = keras.Model([features, low, image], heads.logits(x, 21, scope))
     # The golden data were made without dropout.
     model.get_layer('concat_projection_dropout').rate = 0.0

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_load.models.inference import fitted_size, label_maps, pad_to_crop, resize_to_range_size, upsampled_logits
+from deeplab_load.catalog import mean_pixel
+from deeplab_load.errors import UserError
+from deeplab_load.models.inference import (
+    Inference,
+    class_scores,
+    crop_labels,
+    entering_size,
+    fitted_size,
+    label_maps,
+    pad_to_crop,
+    upsampled_logits,
+)
 from deeplab_load.models.slim import resize_bilinear
 
 CLASSES = 4
@@ -92,18 +103,81 @@ def test_resizing_to_range_and_padding_are_the_originals(testdata):
     cases = {
         name: case
         for name, case in json.loads((folder / 'meta.json').read_text()).items()
-        if isinstance(case, dict) and 'resize_factor' in case.get('kwargs', {})
+        if isinstance(case, dict) and 'kwargs' in case
     }
-    assert len(cases) >= 3
+    assert len(cases) >= 10
     with np.load(folder / 'inputs.npz') as inputs, np.load(folder / 'outputs.npz') as outputs:
         for name, case in cases.items():
-            flags, image = case['kwargs'], inputs[f'{name}/image']
-            size = resize_to_range_size(
-                image.shape[:2],
-                min_size=flags['min_resize_value'],
-                max_size=flags['max_resize_value'],
-                factor=flags['resize_factor'],
-            )
+            flags, image = dict(case['kwargs']), inputs[f'{name}/image']
+            colour = mean_pixel(flags.pop('model_variant'))
+            size = entering_size(image.shape[:2], tuple(case['crop']), 16, Inference(**flags))
             assert [int(side) for side in size] == case['original_image_shape'][:2], name
-            padded = pad_to_crop(resize_bilinear(image[None].astype(np.float32), size), tuple(case['crop']))
+            padded = pad_to_crop(resize_bilinear(image[None].astype(np.float32), size), tuple(case['crop']), colour)
             np.testing.assert_allclose(padded[0], outputs[f'{name}/processed'], atol=1e-4, err_msg=name)
+
+
+def seen_by(inference: Inference, crops: tf.Tensor, logits_stride: int = 16) -> tuple[list, tf.Tensor]:
+    """The images that a model sees, and the scores made of its logits, the four corners of what it sees."""
+    seen = []
+
+    def corners(images: tf.Tensor, training: bool) -> tf.Tensor:
+        seen.append(images.numpy())
+        return images[:, :: images.shape[1] - 1, :: images.shape[2] - 1]
+
+    return seen, class_scores(corners, crops, logits_stride, inference)
+
+
+def test_scales_and_flips_are_averaged_as_probabilities():
+    crops = tf.random.stateless_uniform([1, 33, 65, 3], [1, 2], maxval=3)
+    seen, scores = seen_by(Inference(inference_scales=(0.5, 1.25), add_flipped_images=True), crops)
+    assert [images.shape[1:3] for images in seen] == [(17, 33), (17, 33), (41, 81), (41, 81)]
+    np.testing.assert_array_equal(seen[0], resize_bilinear(crops, (17, 33)))
+    np.testing.assert_array_equal(seen[3], resize_bilinear(crops[:, :, ::-1], (41, 81)))
+    # Corners stay corners through every resize, and mirrored twice they are themselves.
+    np.testing.assert_allclose(scores[:, ::32, ::64], tf.nn.softmax(crops[:, ::32, ::64]), rtol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(scores, axis=3), 1, rtol=1e-5)
+
+
+def test_logits_of_small_scales_pass_through_the_size_of_scale_one():
+    crops = tf.random.stateless_uniform([1, 33, 33, 3], [3, 4])
+    _, scores = seen_by(Inference(inference_scales=(0.5,)), crops)
+    # At stride 16 the crop's logits are 3x3: those of the scaled image, 2x2, come by way of them.
+    expected = tf.nn.softmax(resize_bilinear(resize_bilinear(crops[:, ::32, ::32], (3, 3)), (33, 33)))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('method', 'merge'), [('max', np.max), ('avg', np.mean)])
+def test_an_image_pyramid_merges_logits(method, merge):
+    def mean_and_size(images: tf.Tensor, training: bool) -> tf.Tensor:
+        return tf.stack([tf.reduce_mean(images, axis=3), tf.fill(images.shape[:3], float(images.shape[1]))], axis=3)
+
+    crops = tf.fill([1, 33, 33, 3], 2.0)
+    scores = class_scores(mean_and_size, crops, 1, Inference(image_pyramid=(0.5, 1.0), merge_method=method))
+    np.testing.assert_allclose(scores[0, ..., 0], 2, rtol=1e-6)
+    np.testing.assert_allclose(scores[0, ..., 1], merge([17, 33]), rtol=1e-6)
+
+
+def test_the_best_class_can_be_taken_before_upsampling():
+    def model(images: tf.Tensor, training: bool) -> tf.Tensor:
+        return tf.constant([[[[3.0, 0.0, 2.0], [0.0, 3.0, 2.0]]]])
+
+    crops = tf.zeros([1, 1, 9, 3])
+    after = crop_labels(model, crops, 16).numpy().ravel()
+    before = crop_labels(model, crops, 16, Inference(prediction_with_upsampled_logits=False)).numpy().ravel()
+    np.testing.assert_array_equal(after, [0, 0, 0, 2, 2, 2, 1, 1, 1])
+    np.testing.assert_array_equal(before, [0, 0, 0, 0, 1, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'inference_scales': ()},
+        {'image_pyramid': (0.0, 1.0)},
+        {'merge_method': 'sum'},
+        {'max_resize_value': 513},
+        {'resize_factor': 16},
+    ],
+)
+def test_inference_that_the_original_has_not_is_refused_by_its_flag(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        Inference(**wrong)

@@ -8,9 +8,12 @@ import tensorflow as tf
 
 from deeplab_load.models.slim import (
     SMALLEST_EPSILON,
+    ArgScope,
     BatchNorm,
     ResizeToStride,
     atrous_conversion,
+    convolution,
+    depthwise,
     resize_bilinear,
     resize_nearest,
     scale_dimension,
@@ -53,6 +56,21 @@ def test_batch_norm_raises_epsilon_to_the_fused_minimum():
     layer.moving_variance.assign([0.0, 0.0])
     y = layer(np.ones((1, 1, 1, 2), np.float32)).numpy()
     np.testing.assert_allclose(y, 1 / np.sqrt(SMALLEST_EPSILON), rtol=1e-6)
+
+
+@pytest.mark.parametrize('explicit_padding', [True, False])
+@pytest.mark.parametrize('layer', [convolution, depthwise])
+def test_padding_of_a_strided_convolution_on_an_even_size(layer, explicit_padding):
+    scope = ArgScope('linear', 0.0, 0.9, True, stddev=0.1, seed=0, explicit_padding=explicit_padding)
+    image = keras.Input((4, 4, 1))
+    arguments = (1, 'layer') if layer is convolution else ('layer',)
+    model = keras.Model(image, layer(image, *arguments, scope, kernel_size=3, stride=2))
+    kernel = model.get_layer('layer').kernel
+    kernel.assign(tf.ones_like(kernel))
+    x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    padded = np.pad(x[0, :, :, 0], 1 if explicit_padding else (0, 1))
+    expected = [[padded[r : r + 3, c : c + 3].sum() for c in (0, 2)] for r in (0, 2)]
+    np.testing.assert_allclose(model(x)[0, :, :, 0], expected, rtol=1e-4)
 
 
 def test_scale_dimension_truncates_and_agrees_between_integers_and_tensors():

@@ -1,22 +1,13 @@
 import pytest
 
+from deeplab_load.catalog import Architecture
 from deeplab_load.errors import UserError
-from deeplab_load.models import mobilenet_v2
+from deeplab_load.models import mobilenet_edgetpu, mobilenet_v2, mobilenet_v3
+from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.restore.inspection import inspect, inspect_shapes
+from deeplab_load.restore.names import tf1_shapes
 
 LOGITS = {'logits/semantic/weights': (1, 1, 256, 21), 'logits/semantic/biases': (21,)}
-
-
-def test_any_golden_variant_is_recognised(any_variant):
-    shapes = {v['name']: tuple(v['shape']) for v in any_variant.variables}
-    flags, found = any_variant.meta['flags'], inspect_shapes(shapes)
-    assert found.model_variant == flags['model_variant']
-    assert found.num_classes == any_variant.meta['num_classes']
-    assert found.depth_multiplier == flags.get('depth_multiplier', 1.0)
-    assert found.decoder_output_stride == (int(flags.get('decoder_output_stride') or 0) or None)
-    expected = 'aspp' if flags.get('atrous_rates') else 'pooling'
-    expected = 'dpc' if 'dense_prediction_cell_json' in flags else expected
-    assert found.head == ('lite' if flags.get('decoder_output_is_logits') else expected)
 
 
 @pytest.mark.parametrize('depth_multiplier', [0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 0.123, 2.0])
@@ -32,6 +23,19 @@ def test_depth_multiplier_and_decoder_stride_from_shapes(depth_multiplier, decod
     assert found.decoder_output_stride == min(s for s, count in channels_of.items() if count == channels)
 
 
+@pytest.mark.parametrize('depth_multiplier', [0.35, 0.5, 0.75, 1.0, 1.25])
+@pytest.mark.parametrize(
+    ('family', 'network'),
+    [*mobilenet_v3.NETWORKS.items(), ('mobilenet_edgetpu', mobilenet_edgetpu.NETWORK)],
+)
+def test_depth_multiplier_of_the_later_mobilenets(family, network, depth_multiplier):
+    shapes = mobilenet_v3.kernel_shapes(network, depth_multiplier)
+    found = inspect_shapes({**shapes, **LOGITS})
+    assert found.model_variant == family
+    assert mobilenet_v3.kernel_shapes(network, found.depth_multiplier) == shapes
+    assert len(str(found.depth_multiplier)) <= len(str(depth_multiplier))
+
+
 @pytest.mark.parametrize(
     ('variable', 'family', 'name'),
     [
@@ -40,17 +44,52 @@ def test_depth_multiplier_and_decoder_stride_from_shapes(depth_multiplier, decod
         ('resnet_v1_18/conv1/weights', 'resnet_v1_18', 'ResNet-v1-18'),
         ('resnet_v1_50/conv1_1/weights', 'resnet_v1_50_beta', 'ResNet-v1-50 beta'),
         ('resnet_v1_101/conv1/weights', 'resnet_v1_101', 'ResNet-v1-101'),
-        ('MobilenetV3/Conv/weights', 'mobilenet_v3_small_seg', 'MobileNetV3 small'),
     ],
 )
 def test_families_by_scope(variable, family, name):
     found = inspect_shapes({variable: (3, 3, 3, 32), **LOGITS})
     assert found.model_variant == family
     assert found.description == f'{name}, 21 classes, no ASPP, no decoder'
-    alone = inspect_shapes({variable: (3, 3, 3, 32), 'global_step': ()})
+    imagenet = {f'{variable.split("/")[0]}/logits/weights': (1, 1, 2048, 1001), 'global_step': ()}
+    alone = inspect_shapes({variable: (3, 3, 3, 32), **imagenet})
+    assert (alone.model_variant, alone.head, alone.num_classes) == (family, 'none', None)
     assert alone.description == f'{name}, no segmentation head'
     with pytest.raises(UserError, match='give one of a segmentation model'):
         alone.architecture()
+
+
+PUBLISHED = {
+    'mobilenet_v2': Architecture('mobilenet_v2', 21, 16),
+    'mobilenet_v3_large_seg': Architecture(
+        'mobilenet_v3_large_seg',
+        19,
+        32,
+        image_pooling_crop_size=(769, 769),
+        image_pooling_stride=(4, 5),
+        image_se_uses_qsigmoid=True,
+        aspp_convs_filters=128,
+        aspp_with_concat_projection=False,
+        aspp_with_squeeze_and_excitation=True,
+        decoder_output_stride=8,
+        decoder_filters=19,
+        decoder_use_sum_merge=True,
+        decoder_output_is_logits=True,
+    ),
+    'mobilenet_edgetpu': Architecture('mobilenet_edgetpu', 19, 32),
+    'edgetpu slim': Architecture('mobilenet_edgetpu', 19, 32, depth_multiplier=0.75, aspp_convs_filters=128),
+    'resnet_v1_50_beta': Architecture(
+        'resnet_v1_50_beta', 21, 16, atrous_rates=(6, 12, 18), decoder_output_stride=8, multi_grid=(1, 2, 4)
+    ),
+    'resnet_v1_18': Architecture('resnet_v1_18', 21, 16, decoder_output_stride=16),
+}
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_no_flag_is_needed_for_what_was_published(name):
+    asked = PUBLISHED[name]
+    found = inspect_shapes(tf1_shapes(build_segmentor(asked)))
+    assert found.architecture() == asked
+    assert (' head filters' in found.description) == (asked.aspp_convs_filters != 256)
 
 
 @pytest.mark.parametrize('stride', [8, 16, 32])

@@ -107,6 +107,34 @@ def test_another_class_count_needs_a_fresh_head(values, tmp_path):
         np.testing.assert_array_equal(variable, before[name] if name in head else values[name], err_msg=name)
 
 
+def test_the_lite_head_s_last_layers_are_its_decoder(tmp_path):
+    lite = Architecture(
+        'mobilenet_v3_small_seg',
+        5,
+        32,
+        aspp_convs_filters=16,
+        aspp_with_concat_projection=False,
+        aspp_with_squeeze_and_excitation=True,
+        decoder_output_stride=8,
+        decoder_filters=5,
+        decoder_use_sum_merge=True,
+        decoder_output_is_logits=True,
+    )
+    save(build_segmentor(lite), tmp_path / 'model.ckpt')
+    other = build_segmentor(dataclasses.replace(lite, num_classes=7, decoder_filters=7))
+    with pytest.raises(UserError, match='has 5 classes, but 7 were asked for: give --fresh_head'):
+        restore(other, tmp_path)
+    layers = ('decoder/decoder_conv0', 'decoder/feature_projection0')
+    head = tuple(f'{layer}/{kind}' for layer in layers for kind in ('biases', 'weights'))
+    assert restore(other, tmp_path, fresh_head=True).fresh == head
+
+
+def test_another_width_of_the_head_is_told(tmp_path):
+    save(build_segmentor(dataclasses.replace(ASKED, aspp_convs_filters=16)), tmp_path / 'model.ckpt')
+    with pytest.raises(UserError, match='no decoder, 16 head filters, but'):
+        restore(build_segmentor(ASKED), tmp_path)
+
+
 def test_nothing_is_assigned_from_a_damaged_checkpoint(values, tmp_path):
     prefix = written(tmp_path, values)
     data = tmp_path / 'model.ckpt.data-00000-of-00001'

@@ -12,6 +12,13 @@ from deeplab_load.lookahead.events import Baseline
 from deeplab_load.training.durable import RunDirectory, write_atomically
 
 
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / 'checkpoints' / 'deeplabv3').mkdir(parents=True)
+    with pytest.raises(UserError, match=r'holds checkpoints/deeplabv3 but no config\.json'):
+        RunDirectory(tmp_path).locked().__enter__()
+    assert (tmp_path / 'checkpoints' / 'deeplabv3').exists()
+
+
 @pytest.fixture
 def run(tmp_path):
     directory = RunDirectory(tmp_path / 'run')
@@ -73,10 +80,12 @@ def test_prune_keeps_what_is_named(run):
     for name in ('g0', 'end-0', 'working-3'):
         run.save_snapshot(name, {'a': np.zeros(1)})
     (run.checkpoints / '.part-end-1').mkdir()
+    (run.checkpoints / 'mine').mkdir()
+    (run.checkpoints / 'notes.txt').touch()
     (run.buffer / 'end-0').mkdir(parents=True)
     (run.buffer / 'g0').mkdir()
     run.prune(snapshots=['g0', 'end-0'], sets=['g0'])
-    assert sorted(p.name for p in run.checkpoints.iterdir()) == ['end-0', 'g0']
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ['end-0', 'g0', 'mine', 'notes.txt']
     assert [p.name for p in run.buffer.iterdir()] == ['g0']
 
 
@@ -85,6 +94,23 @@ def test_the_state_is_replaced_whole(run):
     run.write_state({'load': {'mu': 0.1 + 0.2}})
     assert run.read_state() == {'load': {'mu': 0.1 + 0.2}}
     assert not list(run.path.glob('.part*'))
+
+
+def test_a_missing_state_a_cut_log_and_a_damaged_snapshot_are_told(run):
+    length = run.append(Baseline(miou=0.1, val_miou=0.2))
+    assert run.read_state() == {}
+    run.append(Baseline(miou=0.1, val_miou=0.2))
+    with pytest.raises(UserError, match=r'state\.json is missing'):
+        run.read_state()
+    run.cut_events(length)
+    with pytest.raises(UserError, match=r'events\.jsonl is cut or missing'):
+        run.cut_events(length + 1)
+    run.save_snapshot('g0', {'a': np.zeros(3)})
+    data = run.checkpoints / 'g0' / 'model.ckpt.data-00000-of-00001'
+    data.write_bytes(data.read_bytes()[:-1])
+    for name in ('g0', 'end-0'):
+        with pytest.raises(UserError, match=f'snapshot .*{name} of this run is missing or damaged'):
+            run.read_snapshot(name)
 
 
 def test_a_damaged_state_is_told_and_not_taken_for_none(run):

@@ -1,0 +1,160 @@
+"""The driver of Algorithm 3, killed at every write: it goes on to the same end."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deeplab_load.lookahead.algorithm import Losses, Retraining
+from deeplab_load.lookahead.state import Limits, LoadState
+from deeplab_load.training import durable
+from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.lookahead import run_lookahead
+from deeplab_load.training.stopping import Stopped, StopSignal
+
+LIMITS = Limits(beta_l=0.05, beta_u=0.001, patience=3, peak_patience=0, max_cycles=2, buffer_size=2, total_cycles=0)
+SCRIPT = [0.51, 0.52, 0.521, 0.5215, 0.4, 0.5, 'nan', 0.53, 0.45, *[0.3] * 5]
+
+
+class Killed(Exception):
+    pass
+
+
+class NumberPlayers:
+    """Players whose g, slot and D are one number each, stored as the real ones are."""
+
+    def __init__(self, run):
+        self.run, self.g, self.slot, self.d = run, 0.0, 0.0, 0.0
+
+    def propagate(self, propagation):
+        if SCRIPT[propagation] == 'nan':
+            return Losses(ce=1.0, adv=1.0, finite=False)
+        self.slot = self.slot / 2 + self.d + propagation
+        self.g += self.slot
+        self.mu = SCRIPT[propagation]
+        return Losses(ce=self.g, adv=self.slot)
+
+    def evaluate(self):
+        return self.mu
+
+    def snapshot(self, name):
+        self.run.save_snapshot(name, {'g': np.array(self.g)})
+
+    def restore(self, name):
+        self.g, self.slot = float(self.run.read_snapshot(name)['g']), 0.0
+
+    def make_maps(self, map_set):
+        self.restore(map_set.snapshot)
+        folder = self.run.buffer / map_set.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'maps').write_text(str(self.g))
+
+    def retrain_discriminator(self, cycle, sets):
+        self.d += sum(float((self.run.buffer / s.name / 'maps').read_text()) for s in sets) / 7
+        return Retraining(epochs=1, holdout_loss=self.d, holdout_accuracy=0.5, training_accuracy=0.5)
+
+    def save_working_state(self, name):
+        self.run.save_snapshot(name, {'g': np.array(self.g), 'slot': np.array(self.slot)})
+
+    def restore_working_state(self, name):
+        values = self.run.read_snapshot(name)
+        self.g, self.slot = float(values['g']), float(values['slot'])
+
+    def save_discriminator(self, name):
+        self.run.save_snapshot(name, {'d': np.array(self.d)})
+
+    def restore_discriminator(self, name):
+        self.d = float(self.run.read_snapshot(name)['d'])
+
+
+def begin(folder):
+    run = RunDirectory(folder)
+    with run.locked():
+        run.save_snapshot('g0', {'g': np.array(0.25)})
+        run.write_state({'load': LoadState.initial(0.5).to_json(), 'events_bytes': 0})
+    return run
+
+
+def drive(run, stop=None):
+    """One process: cuts the log to the durable state and goes on."""
+    run.cut_events(run.read_state()['events_bytes'])
+    return run_lookahead(NumberPlayers(run), LIMITS, run, watch=lambda *_: None, stop=stop or StopSignal())
+
+
+def end_of(run):
+    lines = [json.loads(line) for line in run.events.read_text().splitlines()]
+    events = [{k: v for k, v in e.items() if k != 'time'} for e in lines]
+    state = {k: v for k, v in run.read_state().items() if k != 'events_bytes'}
+    values = {p.name: run.read_snapshot(p.name) for p in run.checkpoints.iterdir()}
+    maps = {p.name: (p / 'maps').read_text() for p in run.buffer.iterdir()}
+    return events, state, values, maps
+
+
+def install_kill(monkeypatch, at):
+    """Kills the process at the `at`-th step of writing: a file synced or renamed, or a folder deleted."""
+    count = [0]
+    for owner, name in ((durable, 'sync'), (durable.os, 'replace'), (durable.os, 'fsync'), (durable.shutil, 'rmtree')):
+        real = getattr(owner, name)
+
+        def step(*args, real=real, **kwargs):
+            count[0] += 1
+            if count[0] == at:
+                raise Killed
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, step)
+    return count
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    run = begin(tmp_path_factory.mktemp('runs') / 'undisturbed')
+    drive(run)
+    return end_of(run)
+
+
+def test_the_script_meets_every_kind_of_cycle(undisturbed):
+    events = undisturbed[0]
+    ends = [e for e in events if e['event'] == 'cycle_end']
+    assert {(e['reason'], e['peak']) for e in ends} >= {('diverged', True), ('diverged', False)}
+    assert any(e.get('raised') for e in events)
+    assert any(e.get('miou', 0) is None for e in events)
+
+
+def test_killed_at_every_step_of_writing_it_ends_the_same(undisturbed, tmp_path, monkeypatch):
+    run = begin(tmp_path / 'counted')
+    with monkeypatch.context() as patch:
+        count = install_kill(patch, at=-1)
+        drive(run)
+        steps = count[0]
+    assert steps > 200
+    for at in range(1, steps + 1, 7):
+        run = begin(tmp_path / str(at))
+        with monkeypatch.context() as patch:
+            install_kill(patch, at)
+            with pytest.raises(Killed):
+                drive(run)
+        drive(run)
+        for ours, theirs in zip(end_of(run), undisturbed, strict=True):
+            assert ours == theirs, f'killed at step {at} of {steps}'
+
+
+def test_stopped_after_every_event_it_ends_the_same(undisturbed, tmp_path):
+    run = begin(tmp_path / 'stopped')
+    stops = 0
+    while True:
+        stop = StopSignal()
+        stop.requested = True
+        try:
+            drive(run, stop)
+            break
+        except Stopped:
+            stops += 1
+    assert stops == len(undisturbed[0])
+    for ours, theirs in zip(end_of(run), undisturbed, strict=True):
+        assert ours == theirs
+
+
+def test_the_state_names_every_snapshot_it_needs():
+    state = LoadState.from_json({**LoadState.initial(0.5).to_json(), 'g_s': 'propagation-3', 'g_best': 'propagation-2'})
+    assert state.snapshots() == {'g0', 'propagation-2', 'propagation-3'}

@@ -1,0 +1,118 @@
+"""The TensorFlow players: what a propagation does and undoes, snapshots, sets."""
+
+import numpy as np
+import pytest
+
+from deeplab_load.data import label_maps
+from deeplab_load.evaluation.evaluation import Evaluator
+from deeplab_load.lookahead.buffer import MapSet
+from deeplab_load.models.discriminator import build_discriminator
+from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
+from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
+from deeplab_load.training.stopping import StopSignal
+
+G0 = MapSet('g0', 'g0')
+
+
+@pytest.fixture
+def players(small_segmentor, few, tmp_path):
+    trainer = DiscriminatorTrainer(
+        build_discriminator(7, size=32, alpha=0.25),
+        num_classes=7,
+        options=DiscriminatorOptions(learning_rate=0.01, batch_size=4, paired=False, patience=1, epochs=1),
+        seed=0,
+    )
+    options = AdversarialOptions(
+        learning_rate=0.01, momentum=0.9, batch_size=3, weight=1.0, straight_through=False,
+        steps_per_propagation=2, seed=0,
+    )  # fmt: skip
+    run = RunDirectory(tmp_path / 'run')
+    with run.locked():
+        players = TensorFlowPlayers(
+            small_segmentor,
+            trainer,
+            Evaluator(small_segmentor, crop_size=(97, 129), batch_size=4),
+            TrainingData(few[0], few[1], (97, 129)),
+            options,
+            run,
+            StopSignal(),
+        )
+        players.snapshot('g0')
+        yield players
+
+
+def same(first, second):
+    return all(np.array_equal(first[k], second[k]) for k in first)
+
+
+def test_a_propagation_changes_g_and_a_snapshot_brings_it_back(players):
+    before = players.weights()
+    assert players.propagate(0).finite
+    assert not same(before, players.weights())
+    assert any(np.any(s) for s in players.optimizer.slots)
+    players.restore('g0')
+    assert same(before, players.weights())
+    assert not any(np.any(s) for s in players.optimizer.slots)
+
+
+def test_a_propagation_is_a_function_of_its_number(players):
+    first = players.propagate(3)
+    players.restore('g0')
+    players.propagate(0)
+    players.restore('g0')
+    assert players.propagate(3) == first
+
+
+def test_the_working_state_goes_on_in_the_middle_of_a_cycle(players):
+    players.propagate(0)
+    players.save_working_state('working-1')
+    players.propagate(1)
+    after = players.weights()
+    players.restore('g0')
+    players.restore_working_state('working-1')
+    players.propagate(1)
+    assert same(after, players.weights())
+
+
+def test_a_propagation_that_is_not_finite_is_taken_back_and_stores_nothing_of_it(players):
+    players.propagate(0)
+    before = players.weights()
+    players.optimizer.learning_rate.assign(3e38)
+    losses = players.propagate(1)
+    assert not losses.finite
+    assert same(before, players.weights())
+    players.save_working_state('working-2')
+    assert all(np.all(np.isfinite(v)) for v in players.run.read_snapshot('working-2').values())
+
+
+def test_a_set_holds_every_map_and_is_made_again_where_it_was_deleted(players):
+    players.make_maps(G0)
+    stored = label_maps.read_set(players.run.buffer, 'g0')
+    assert stored.ids('train') == players.data.train.ids
+    assert stored.ids('holdout') == players.data.holdout.ids
+    label_maps.delete_set(players.run.buffer, 'g0')
+    outcome = players.retrain_discriminator(0, (G0,))
+    assert outcome.epochs == 1
+    assert label_maps.read_set(players.run.buffer, 'g0').manifest == stored.manifest
+
+
+def test_a_set_of_another_model_is_refused(players):
+    players.make_maps(G0)
+    players.propagate(0)
+    players.snapshot('end-0')
+    (players.run.buffer / 'g0').rename(players.run.buffer / 'end-0')
+    with pytest.raises(Exception, match='model'):
+        players.retrain_discriminator(1, (MapSet('end-0', 'end-0'),))
+
+
+def test_the_discriminator_comes_back(players):
+    players.save_discriminator('discriminator-0')
+    before = players.trainer.model.get_weights()
+    players.trainer.model.set_weights([w + 1 for w in before])
+    players.restore_discriminator('discriminator-0')
+    assert all(np.array_equal(a, b) for a, b in zip(players.trainer.model.get_weights(), before, strict=True))
+
+
+def test_the_holdout_miou_is_a_fraction(players):
+    assert 0 <= players.evaluate() <= 1
