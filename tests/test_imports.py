@@ -16,7 +16,7 @@ FLOORS = (
     ('errors', 'catalog', 'data.specs', 'lookahead'),
     ('models', 'losses', 'metrics'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
-    ('config', 'commands', 'stages', 'main', 'evaluate'),
+    ('config', 'commands', 'stages', 'main', 'evaluate', 'zoo'),
 )
 NO_TENSORFLOW = ('deeplab_load.errors', 'deeplab_load.catalog', 'deeplab_load.data.specs', 'deeplab_load.lookahead')
 

@@ -1,4 +1,4 @@
-"""TF1 checkpoint files: an index of names and shapes, and data shards beside it."""
+"""TF1 checkpoint files: an index of names and shapes, and data shards beside it; or a frozen graph instead."""
 
 import pathlib
 import re
@@ -10,9 +10,12 @@ import tensorflow as tf
 
 from deeplab_load.catalog import mobilenet_v2_row, row_for_path
 from deeplab_load.errors import UserError
+from deeplab_load.restore.frozen_graph import FrozenGraph
 
 # What TF's reader raises on damaged files; a read beyond a cut file's end is an IndexError.
 _READER_ERRORS = (tf.errors.OpError, IndexError)
+
+FROZEN = '.pb'
 
 
 class Checkpoint:
@@ -54,12 +57,15 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
     """Opens a checkpoint by its index, so names and shapes can be read where the data shards are absent.
 
     Args:
-        path: the prefix (`model.ckpt`), one of its files, or a folder that holds exactly one checkpoint.
+        path: the prefix (`model.ckpt`), one of its files, a frozen graph (`*.pb`), or a folder that holds exactly one
+            checkpoint or, without any, one frozen graph.
 
     Raises:
-        UserError: there is no checkpoint, or its index is damaged.
+        UserError: there is no checkpoint, or its index or the frozen graph is damaged.
     """
     prefix = resolve_prefix(path)
+    if prefix.suffix == FROZEN:
+        return Checkpoint(prefix, FrozenGraph(prefix))
     try:
         return Checkpoint(prefix, tf.train.load_checkpoint(str(prefix)))
     except _READER_ERRORS as error:
@@ -67,10 +73,12 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
 
 
 def resolve_prefix(path: str | pathlib.Path) -> pathlib.Path:
-    """The prefix of the checkpoint that a path means: see `read_checkpoint`."""
+    """The prefix of the checkpoint, or the frozen graph, that a path means: see `read_checkpoint`."""
     given = pathlib.Path(path).expanduser()
     if given.is_dir():
         return _only_prefix(given)
+    if given.suffix == FROZEN and given.is_file():
+        return given
     prefix = given.with_name(re.sub(r'\.(index|data-\d{5}-of-\d{5})$', '', given.name)) if given.name else given
     if _index(prefix).exists():
         return prefix
@@ -84,7 +92,7 @@ def _index(prefix: pathlib.Path) -> pathlib.Path:
 
 
 def _only_prefix(folder: pathlib.Path) -> pathlib.Path:
-    found = sorted(path.with_suffix('') for path in folder.glob('*.index'))
+    found = sorted(path.with_suffix('') for path in folder.glob('*.index')) or sorted(folder.glob(f'*{FROZEN}'))
     if not found:
         raise UserError(f'there is no checkpoint in the folder {folder}: {_download_advice(folder)}')
     if len(found) > 1:

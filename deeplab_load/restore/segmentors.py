@@ -1,0 +1,178 @@
+"""Segmentors for programs: by zoo name, by checkpoint or by the original's flags, and their label maps."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from deeplab_load.catalog import INFERENCE_FLAGS, Architecture, row
+from deeplab_load.errors import UserError
+from deeplab_load.models import inference
+from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.inference import Inference
+from deeplab_load.restore.download import downloaded
+from deeplab_load.restore.inspection import inspect
+from deeplab_load.restore.restoring import restore
+
+# The layers that take a backbone's features, which have the output stride.
+_FIRST_OF_HEAD = ('aspp0', 'meta_architecture.branch0_depthwise')
+_PROBE = (1025, 1025)  # a size that every network takes
+
+
+def segmentor(
+    name: str | None = None,
+    *,
+    checkpoint: str | os.PathLike | None = None,
+    crop_size: Any = None,
+    fresh_head: bool = False,
+    home: str | os.PathLike = 'checkpoints',
+    **flags: Any,
+) -> keras.Model:
+    """A DeepLab network.
+
+    Args:
+        name: of a published checkpoint, which `python -m deeplab_load.zoo download` put into `home`.
+        checkpoint: a TF1 checkpoint, its folder, or a frozen graph; without it and a name the weights are fresh.
+        crop_size: (height, width) of its images, (513, 513) or '513,513'; None takes images of every size.
+        fresh_head: keep the last layer's fresh weights, as another `num_classes` than the checkpoint's needs.
+        home: the folder of downloaded checkpoints.
+        **flags: the original's, by its names and in its spellings or typed: `num_classes`, `model_variant`,
+            `output_stride`, `atrous_rates`, `decoder_output_stride`, `depth_multiplier`, `multi_grid` and all others of
+            `catalog.Architecture`; None is not given. With `model_variant` they alone say what the network is, without
+            it they change what the checkpoint says. Those of `models.inference.Inference` are kept for `label_maps`.
+
+    Returns:
+        A model from float32 pixels [batch, crop height, crop width, 3] in 0..255 to logits [batch, height, width,
+        num_classes] at their stride.
+
+    Raises:
+        UserError: an unknown name or flag, a value that cannot be, or a checkpoint that does not fit.
+    """
+    given = {flag: value for flag, value in flags.items() if value is not None}
+    if name is not None and checkpoint is None:
+        checkpoint = downloaded(row(name).name, home)
+    asked = _inference(given)
+    model = build_segmentor(_architecture(checkpoint, given), crop_size=_size(crop_size))
+    if checkpoint is not None:
+        restore(model, os.fspath(checkpoint), fresh_head=fresh_head)
+    model.inference = asked
+    return model
+
+
+def label_maps(
+    model: keras.Model, images: Iterable[np.ndarray], *, crop_size: Any = None, **flags: Any
+) -> list[np.ndarray]:
+    """The most likely class of every pixel.
+
+    Args:
+        model: of `segmentor`, or loaded from a .keras file.
+        images: uint8 [height, width, 3] each, of any sizes.
+        crop_size: of a model that takes images of every size: smaller images are padded to it, larger ones resized into
+            it. Without it each image is padded to the next size that fits the output stride, and none is resized.
+        **flags: of `models.inference.Inference`, in place of those that the segmentor was asked for with.
+
+    Returns:
+        uint8 [height, width] for each image, at its own size.
+
+    Raises:
+        UserError: an unknown flag, or a value that cannot be.
+    """
+    unknown = sorted(set(flags) - set(INFERENCE_FLAGS))
+    if unknown:
+        raise UserError(f'the flag {unknown[0]!r} is unknown here: there are {", ".join(INFERENCE_FLAGS)}')
+    asked = _inference(flags) if flags else getattr(model, 'inference', inference.PLAIN)
+    output_stride, logits_stride = strides(model)
+    fixed = _size(crop_size) or _fixed_size(model)
+    network = model if asked.inference_scales == asked.image_pyramid == (1.0,) else _any_size(model)
+    maps = []
+    for image in images:
+        labels = inference.label_maps(
+            network,
+            np.asarray(image)[np.newaxis],
+            crop_size=fixed or _next_size(image, output_stride),
+            output_stride=output_stride,
+            decoder_output_stride=logits_stride,
+            model_variant=model.name,
+            inference=asked,
+        )
+        maps.append(labels[0].numpy().astype(np.uint8))
+    return maps
+
+
+def _any_size(model: keras.Model) -> keras.Model:
+    """The same layers behind an input of every size, for images at other scales than the crop's."""
+    image = keras.Input((None, None, 3), name='image')
+    return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)
+
+
+def strides(model: keras.Model) -> tuple[int, int]:
+    """(stride of the features, stride of the logits) of a segmentor, told from what its layers make of an image."""
+    names = {layer.name for layer in model.layers}
+    first = next(name for name in _FIRST_OF_HEAD if name in names)
+    features = keras.Model(model.input, model.get_layer(first).output)
+    return _stride(features), _stride(model)
+
+
+def _stride(model: keras.Model) -> int:
+    size = _fixed_size(model) or _PROBE
+    scaled = model.compute_output_shape((1, *size, 3))[1:3]
+    return next(stride for stride in (4, 8, 16, 32) if scaled == tuple(-(-side // stride) for side in size))
+
+
+def _architecture(checkpoint: str | os.PathLike | None, flags: Mapping[str, Any]) -> Architecture:
+    if checkpoint is None or {'model_variant', 'num_classes'} <= set(flags):
+        return Architecture.from_flags(flags)
+    found = inspect(os.fspath(checkpoint))
+    if 'model_variant' in flags:
+        return Architecture.from_flags({'num_classes': found.num_classes, **flags})
+    # As flags, their spellings are read; what they say besides decides what the checkpoint's kind is published with.
+    wanted = Architecture.from_flags({'model_variant': 'xception_65', 'num_classes': 2, **_chosen(flags)})
+    found = dataclasses.replace(found, num_classes=wanted.num_classes if 'num_classes' in flags else found.num_classes)
+    known = found.architecture(wanted.output_stride if 'output_stride' in flags else None)
+    return Architecture.from_flags({**dataclasses.asdict(known), **flags})
+
+
+def _chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {flag: flags[flag] for flag in ('num_classes', 'output_stride') if flag in flags}
+
+
+def _inference(flags: Mapping[str, Any]) -> Inference:
+    """How label maps are made, of flags in the original's spellings or typed."""
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(Inference)}
+    given = {flag: value for flag, value in flags.items() if flag in INFERENCE_FLAGS and value not in ('', None)}
+    return Inference(**{flag: _converted(flag, value, kinds[flag]) for flag, value in given.items()})
+
+
+def _converted(flag: str, value: Any, kind: str) -> Any:
+    try:
+        if kind.startswith('tuple'):
+            parts = value.split(',') if isinstance(value, str) else value if np.iterable(value) else [value]
+            return tuple(float(part) for part in parts)
+        if 'bool' in kind:
+            return {'true': True, '1': True, 'false': False, '0': False}[str(value).lower()]
+        return int(value) if 'int' in kind else str(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{flag} is {value!r}, which cannot be read') from error
+
+
+def _size(crop_size: Any) -> tuple[int, int] | None:
+    if crop_size is None or crop_size == '':
+        return None
+    try:
+        height, width = (int(side) for side in (crop_size.split(',') if isinstance(crop_size, str) else crop_size))
+    except (TypeError, ValueError) as error:
+        raise UserError(f'crop_size is {crop_size!r} but must be a height and a width, such as (513, 513)') from error
+    return height, width
+
+
+def _fixed_size(model: keras.Model) -> tuple[int, int] | None:
+    height, width = model.input_shape[1:3]
+    return None if height is None or width is None else (height, width)
+
+
+def _next_size(image: np.ndarray, output_stride: int) -> tuple[int, int]:
+    height, width = (-(-(side - 1) // output_stride) * output_stride + 1 for side in np.shape(image)[:2])
+    return height, width
