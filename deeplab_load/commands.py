@@ -52,17 +52,17 @@ def load_quietly(module: str) -> types.ModuleType:
     are shown after all.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    loaded = None
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as aside:
         os.dup2(aside.fileno(), 2)
         try:
             loaded = importlib.import_module(module)
-        except BaseException:
-            aside.seek(0)
-            os.write(stderr, aside.read())
-            raise
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+            if loaded is None:
+                aside.seek(0)
+                os.write(2, aside.read())
     logging.set_verbosity(logging.WARNING)  # The libraries tell at INFO what no user asked for.
     return loaded

@@ -41,7 +41,7 @@ def test_a_second_process_is_refused(run):
 def test_the_lock_is_free_afterwards(tmp_path):
     for _ in range(2):
         with RunDirectory(tmp_path).locked():
-            pass
+            assert (tmp_path / 'checkpoints').is_dir()
 
 
 def test_a_changed_option_is_named_with_both_values_once_the_run_has_begun(run):
