@@ -427,12 +427,6 @@ def rows(*, model_variant: str | None = None, dataset: str | None = None) -> tup
     )
 
 
-def mobilenet_v2_row(num_classes: int) -> ZooRow:
-    """The MobileNetV2 checkpoint (depth 1) for the data set with so many classes; for Pascal VOC if there is none."""
-    of_full_depth = [r for r in rows(model_variant='mobilenet_v2') if r.depth_multiplier == 1.0]
-    return next((r for r in of_full_depth if r.num_classes == num_classes), of_full_depth[0])
-
-
 def row_for_path(path: pathlib.Path) -> ZooRow | None:
     """The published checkpoint that a path names, by its catalog name or by the folder its archive unpacks to."""
     parts = set(path.parts)

@@ -58,9 +58,11 @@ class DataOptions:
 class EvaluateConfig(DataOptions):
     """Options of `deeplab_load.evaluate`."""
 
-    checkpoint: str | None = option(None, 'TF1 checkpoint: its prefix, such as folder/model.ckpt, or its folder.')
-    output_stride: int = option(16, 'Ratio of image to feature resolution: 8, 16 or 32.')
-    atrous_rates: tuple[int, ...] = option((), "Rates of ASPP; by default the original's for the output stride.")
+    checkpoint: str | None = option(None, 'TF1 checkpoint (prefix or folder), or frozen graph (*.pb).')
+    output_stride: int | None = option(
+        None, "8, 16 or 32; by default the run's that the checkpoint is of, else as published."
+    )
+    atrous_rates: tuple[int, ...] = option((), "Rates of ASPP; by default the run's, or the original's for the stride.")
     split: str | None = option(None, 'Split to evaluate on; the data set has its default.')
     json: str | None = option(None, 'File for the metrics as JSON, fractions in [0, 1].')
 
@@ -78,7 +80,7 @@ class Config(DataOptions):
     output_stride: int = option(16, 'Ratio of image to feature resolution: 8, 16 or 32.')
     atrous_rates: tuple[int, ...] = option((), 'Rates of ASPP, such as 6,12,18; without them no ASPP.')
     decoder_output_stride: int | None = option(None, 'Stride of the decoder, such as 4; without it no decoder.')
-    checkpoint: str | None = option(None, 'TF1 checkpoint to start from: its prefix, or its folder.')
+    checkpoint: str | None = option(None, 'TF1 checkpoint to start from (prefix or folder), or frozen graph (*.pb).')
     fresh_head: bool = option(False, 'Give the last layer new values: for another number of classes.')
     # Data.
     train_split: str | None = option(None, 'Split to train on; the data set has its default.')

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -38,7 +39,7 @@ from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.serving import export as serving
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
-from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.durable import RunDirectory, read_config
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
@@ -332,6 +333,14 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     say('\n'.join(f'{what}: {where}' for what, where in places.items()))
 
 
+def _options_of_run(checkpoint: pathlib.Path) -> dict[str, Any]:
+    """The options of the run that a checkpoint is a snapshot of; none if it is not in a run directory."""
+    for folder in list(checkpoint.absolute().parents)[:3]:
+        if folder.name == 'checkpoints' and (folder.parent / 'events.jsonl').exists():
+            return read_config(folder.parent)
+    return {}
+
+
 def evaluate_checkpoint(config: EvaluateConfig) -> tuple[Metrics, tuple[str, ...]]:
     """Evaluates a TF1 checkpoint on a split; returns the metrics and the names of the classes.
 
@@ -341,14 +350,20 @@ def evaluate_checkpoint(config: EvaluateConfig) -> tuple[Metrics, tuple[str, ...
     spec = get_spec(config.dataset)
     if not config.checkpoint:
         raise UserError('--checkpoint is missing: give the prefix of a TF1 checkpoint, such as folder/model.ckpt.')
-    architecture = inspect(config.checkpoint).architecture(config.output_stride)
+    run_options = _options_of_run(pathlib.Path(config.checkpoint))
+    stride = config.output_stride or run_options.get('output_stride')
+    architecture = inspect(config.checkpoint).architecture(stride)
     if architecture.num_classes != spec.num_classes:
         raise UserError(
             f'The checkpoint {config.checkpoint} has {architecture.num_classes} classes and {spec.name} has '
             f'{spec.num_classes}; give the data set that it was trained on.'
         )
-    if config.atrous_rates:
-        architecture = dataclasses.replace(architecture, atrous_rates=config.atrous_rates)
+    rates = config.atrous_rates
+    if not rates and stride == run_options.get('output_stride'):
+        rates = tuple(run_options.get('atrous_rates', ()))
+    if rates:
+        architecture = dataclasses.replace(architecture, atrous_rates=rates)
+    say(f'{config.checkpoint} at output stride {architecture.output_stride}.')
     segmentor = deeplab.build_segmentor(architecture)
     restore(segmentor, config.checkpoint)
     prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source)

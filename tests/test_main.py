@@ -115,6 +115,7 @@ def test_tensorboard_scalars_hold_the_propagations(finished):
 def test_the_best_model_evaluates_to_the_result_from_its_checkpoint(finished, data_dir, tmp_path):
     folder, output = finished
     prefix = next(line for line in output.splitlines() if line.startswith('best model')).split(': ')[1]
+    # The run's output stride, 16, is read from its config.json.
     argv = ['--dataset=shapes', f'--data_dir={data_dir}', f'--checkpoint={prefix}', f'--json={tmp_path / "m.json"}']
     subprocess.run([sys.executable, '-m', 'deeplab_load.evaluate', *argv], check=True, cwd=ROOT, capture_output=True)
     metrics = json.loads((tmp_path / 'm.json').read_text())

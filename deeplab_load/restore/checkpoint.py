@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from deeplab_load.catalog import mobilenet_v2_row, row_for_path
+from deeplab_load.catalog import row_for_path
 from deeplab_load.errors import UserError
 from deeplab_load.restore.frozen_graph import FrozenGraph
 
@@ -102,8 +102,10 @@ def _only_prefix(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _download_advice(path: pathlib.Path) -> str:
-    row = row_for_path(path) or mobilenet_v2_row(num_classes=21)
-    return f'download {row.url}, unpack it under checkpoints/ and give checkpoints/{row.folder}'
+    row = row_for_path(path)
+    if row is None:
+        return 'give another path; `python -m deeplab_load.zoo list` names what can be downloaded'
+    return f'get it with `python -m deeplab_load.zoo download {row.name}` and give checkpoints/{row.folder}'
 
 
 def write_checkpoint(prefix: str | pathlib.Path, values: Mapping[str, np.ndarray]) -> None:

@@ -164,6 +164,11 @@ def _unneeded(folder: pathlib.Path, pattern: re.Pattern, keep: Iterable[str]) ->
     return sorted(name for name in names if pattern.fullmatch(name) and name not in set(keep))
 
 
+def read_config(run_dir: pathlib.Path) -> dict[str, Any]:
+    """The options of a run, under their flags' names."""
+    return _read_json(run_dir / 'config.json')
+
+
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads(file.read_text())

@@ -9,7 +9,17 @@ import pathlib
 
 def replay(events: list[dict], options: dict) -> list[str]:
     """Returns a line for every decision that the events report otherwise than the algorithm takes it."""
-    return list(_disagreements(events, options))
+    lines = []
+    try:
+        for line in _disagreements(events, options):
+            lines.append(line)
+    except LogEnds:
+        lines.append('the log ends before the result')
+    return lines
+
+
+class LogEnds(Exception):
+    """There are fewer events than the algorithm takes decisions."""
 
 
 def _disagreements(events, o):
@@ -66,9 +76,11 @@ def _disagreements(events, o):
 
 
 def _compare(event, expected):
+    if not event:
+        raise LogEnds
     for key, value in expected.items():
         if event.get(key) != value:
-            yield f'{event or "the log ends"}: {key} should be {value}'
+            yield f'{event}: {key} should be {value}'
 
 
 def replay_run(folder: str | pathlib.Path) -> list[str]:
@@ -81,6 +93,8 @@ def replay_run(folder: str | pathlib.Path) -> list[str]:
 if __name__ == '__main__':
     import sys
 
+    if len(sys.argv) != 2 or not (pathlib.Path(sys.argv[1]) / 'events.jsonl').exists():
+        sys.exit('Give a run directory: one that holds events.jsonl.')
     problems = replay_run(sys.argv[1])
     print('\n'.join(problems) or 'every decision agrees')
     sys.exit(bool(problems))

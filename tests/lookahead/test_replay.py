@@ -42,6 +42,11 @@ def test_random_runs_agree_with_an_independent_reading(seed):
     assert replay(log, options) == []
 
 
+def test_an_unfinished_run_agrees_so_far():
+    log, options = random_run(7)
+    assert replay(log[: len(log) // 2], options) == ['the log ends before the result']
+
+
 def test_the_reading_finds_a_wrong_decision():
     log, options = random_run(7)
     end = next(e for e in log if e['event'] == 'cycle_end')

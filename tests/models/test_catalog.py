@@ -28,12 +28,6 @@ def test_lookup_by_name_variant_and_data_set():
         catalog.row('mobilenetv2')
 
 
-def test_the_mobilenet_v2_row_of_a_data_set_by_its_classes():
-    assert catalog.mobilenet_v2_row(19).dataset == 'cityscapes'
-    assert catalog.mobilenet_v2_row(151).dataset == 'ade20k'
-    assert catalog.mobilenet_v2_row(8) == catalog.row('mobilenetv2_coco_voc_trainaug')
-
-
 def test_a_path_names_the_row_by_folder_or_name():
     path = pathlib.Path('checkpoints/deeplabv3_pascal_train_aug/model.ckpt')
     assert catalog.row_for_path(path) == catalog.row('xception65_coco_voc_trainaug')

@@ -60,12 +60,12 @@ def test_a_missing_checkpoint_says_what_to_download(tmp_path):
     path = tmp_path / 'deeplabv3_pascal_train_aug/model.ckpt'
     with pytest.raises(UserError, match='no checkpoint at') as error:
         read_checkpoint(path)
-    assert 'models/deeplabv3_pascal_train_aug_2018_01_04.tar.gz' in str(error.value)
+    assert 'deeplab_load.zoo download xception65_coco_voc_trainaug' in str(error.value)
     assert 'checkpoints/deeplabv3_pascal_train_aug' in str(error.value)
 
 
 def test_an_empty_folder_says_what_to_download(tmp_path):
-    with pytest.raises(UserError, match=r'no checkpoint in the folder.*deeplabv3_mnv2_pascal_train_aug_2018_01_29'):
+    with pytest.raises(UserError, match=r'no checkpoint in the folder.*deeplab_load\.zoo list'):
         read_checkpoint(tmp_path)
 
 
