@@ -15,15 +15,14 @@ from deeplab_load.errors import UserError
 
 C = TypeVar('C')
 
-flags.disclaim_key_flags()
-
 
 def run_command(cls: type[C], job: Callable[[C], None]) -> None:
     """Runs a command: its flags from the dataclass `cls`, then `job`.
 
     A user's mistake is told in one sentence on the standard error, with exit status 2.
     """
-    define_flags(cls)
+    for name in define_flags(cls):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # --help lists key flags.
     try:
         app.run(lambda _: job(from_flags(cls)), flags_parser=_parse)
     except UserError as error:

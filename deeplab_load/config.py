@@ -16,8 +16,6 @@ from deeplab_load.lookahead.state import Limits
 
 C = TypeVar('C')
 
-flags.disclaim_key_flags()  # --help shows the flags as the command's own.
-
 
 def option(default: Any, text: str, choices: Sequence[str] | None = None) -> Any:
     """A dataclass field that becomes a flag; None as a default means `not given`."""
@@ -173,11 +171,12 @@ def digest(config: Any) -> str:
     return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def define_flags(cls: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines one absl flag for every field of the dataclass `cls`."""
+def define_flags(cls: type, flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Defines one absl flag for every field of the dataclass `cls`; returns their names."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         _define_flag(field, hints[field.name], flag_values)
+    return [field.name for field in dataclasses.fields(cls)]
 
 
 _DEFINE: dict[type, Any] = {

@@ -130,6 +130,12 @@ def test_help_names_the_options():
     assert 'Traceback' not in outcome.stderr
 
 
+def test_help_of_the_console_script_names_the_options():
+    program = [sys.executable, '-c', 'from deeplab_load.evaluate import main; main()', '--help']
+    outcome = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert '--output_stride' in outcome.stdout
+
+
 def test_evaluate_knows_the_options_of_the_readme():
     names = {f.name for f in dataclasses.fields(EvaluateConfig)}
     assert {'checkpoint', 'dataset', 'vocdevkit', 'data_dir', 'output_stride', 'json'} <= names
