@@ -183,7 +183,7 @@ def wait_for(folder, lines, process):
 
 def test_killed_and_stopped_the_run_ends_as_one_that_was_not(finished, data_dir, tmp_path):
     folder = tmp_path / 'disturbed'
-    # Early, in D's training, after propagations; test_lookahead.py kills at every write.
+    # Early, in D's training, after propagations; test_lookahead.py kills between writes.
     for lines, number in ((1, signal.SIGKILL), (3, signal.SIGKILL), (5, signal.SIGTERM), (8, signal.SIGKILL)):
         process = subprocess.Popen(command(folder, data_dir), cwd=ROOT, stdout=subprocess.PIPE, text=True)
         wait_for(folder, lines, process)

@@ -1,4 +1,4 @@
-"""The driver of Algorithm 3, killed at every write: it goes on to the same end."""
+"""The driver of Algorithm 3, killed at steps of writing spread over a whole run: it goes on to the same end."""
 
 import json
 
@@ -121,7 +121,7 @@ def test_the_script_meets_every_kind_of_cycle(undisturbed):
     assert any(e.get('miou', 0) is None for e in events)
 
 
-def test_killed_at_every_step_of_writing_it_ends_the_same(undisturbed, tmp_path, monkeypatch):
+def test_killed_at_every_seventh_step_of_writing_it_ends_the_same(undisturbed, tmp_path, monkeypatch):
     run = begin(tmp_path / 'counted')
     with monkeypatch.context() as patch:
         count = install_kill(patch, at=-1)
