@@ -72,10 +72,10 @@ def write_set(
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + '\n')
     for path in (*partial.iterdir(), partial):
-        _to_disk(path)
+        sync(path)
     delete_set(buffer, name)
     partial.rename(buffer / name)
-    _to_disk(buffer)
+    sync(buffer)
     return buffer / name
 
 
@@ -158,7 +158,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _to_disk(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until a file's bytes, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

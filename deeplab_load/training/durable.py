@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from deeplab_load.data import label_maps
+from deeplab_load.data.label_maps import sync
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.events import Event
 from deeplab_load.restore import checkpoint
@@ -192,12 +193,3 @@ def write_atomically(file: pathlib.Path, text: str) -> None:
         os.fsync(stream.fileno())
     os.replace(part, file)
     sync(file.parent)
-
-
-def sync(path: pathlib.Path) -> None:
-    """Waits until a file or a folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

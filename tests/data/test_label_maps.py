@@ -94,7 +94,7 @@ def test_writing_that_stops_midway_leaves_no_set(tmp_path):
 
 def test_everything_is_on_the_disk_before_the_set_takes_its_name(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(label_maps, '_to_disk', lambda path: synced.append((path.name, list_sets(tmp_path))))
+    monkeypatch.setattr(label_maps, 'sync', lambda path: synced.append((path.name, list_sets(tmp_path))))
     write(tmp_path)
     assert [names for _, names in synced] == [()] * 6 + [('g0',)]
     assert {name for name, _ in synced} >= {'manifest.json', '.g0.partial', 'train.tfrecord-00002-of-00003'}
