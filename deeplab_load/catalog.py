@@ -3,7 +3,6 @@
 Source of the rows: deeplab/g3doc/model_zoo.md of the TensorFlow models repository.
 """
 
-import dataclasses
 import functools
 import pathlib
 import re
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeplab_load.errors import UserError
+from deeplab_load.spellings import read, typed
 
 ARCHIVES = 'https://download.tensorflow.org/models/'
 
@@ -47,7 +47,22 @@ INFERENCE_FLAGS = (
     'resize_factor',
 )
 
-IMAGENET_MEAN = (123.15, 115.90, 103.06)
+# Flags of the original's that have one value in all published networks, and here no other.
+FIXED_FLAGS = {
+    'aspp_with_batch_norm': True,
+    'logits_kernel_size': 1,
+    'use_bounded_activation': False,
+    'divisible_by': None,
+    'keep_aspect_ratio': True,
+    'nas_stem_output_num_conv_filters': 20,
+    'nas_use_classification_head': False,
+    'nas_remove_os32_stride': False,
+}
+
+Colour = tuple[float, float, float]
+
+IMAGENET_MEAN: Colour = (123.15, 115.90, 103.06)
+GREY: Colour = (127.5, 127.5, 127.5)
 
 
 @dataclass(frozen=True)
@@ -93,21 +108,19 @@ class Architecture:
     def from_flags(cls, flags: Mapping[str, Any]) -> 'Architecture':
         """The network that the original builds with these flags, each spelled as on its command line or typed.
 
-        Spellings are converted ('769,769', '4', [6, 12, 18], 'true'), an empty string is the default, and flags that
-        concern inference alone are passed over.
+        `spellings.typed` says how they are read. Flags that concern inference alone are passed over.
 
         Raises:
             UserError: an unknown flag, a missing one, or a value that cannot be converted.
         """
-        types = {field.name: getattr(field.type, '__name__', str(field.type)) for field in dataclasses.fields(cls)}
-        given = {
-            flag: value for flag, value in flags.items() if flag not in INFERENCE_FLAGS and value not in ('', None)
-        }
-        for flag in given:
-            _require(flag in types, 'the flag', flag, 'one of ' + ', '.join(types))
         for flag in ('model_variant', 'num_classes'):
-            _require(flag in given, flag, None, 'given')
-        return cls(**{flag: _converted(flag, value, types[flag]) for flag, value in given.items()})
+            _require(flags.get(flag) not in ('', None), flag, None, 'given')
+        for flag, only in FIXED_FLAGS.items():
+            value = flags.get(flag)
+            kept = value in ('', None) or (only is not None and read(flag, value, type(only)) == only)
+            _require(kept, flag, value, f'{only}, as in every published network')
+        others = (*INFERENCE_FLAGS, *FIXED_FLAGS)
+        return cls(**typed(cls, {flag: value for flag, value in flags.items() if flag not in others}))
 
     def _require_backbone(self) -> None:
         variant, multi_grid = self.model_variant, self.multi_grid
@@ -142,38 +155,14 @@ class Architecture:
         _require(filters == classes or not is_logits, 'decoder_filters', filters, f'{classes}, the number of classes')
 
 
-def mean_pixel(model_variant: str) -> tuple[float, float, float]:
+def mean_pixel(model_variant: str) -> Colour:
     """The colour that pads a variant's images (feature_extractor.mean_pixel); not ResNet-18's own mean, as there."""
-    return IMAGENET_MEAN if model_variant in ('resnet_v1_50', 'resnet_v1_101') else (127.5, 127.5, 127.5)
+    return IMAGENET_MEAN if model_variant in ('resnet_v1_50', 'resnet_v1_101') else GREY
 
 
 def _require(holds: bool, field: str, value: object, wanted: str) -> None:
     if not holds:
         raise UserError(f'{field} is {value!r} but must be {wanted}')
-
-
-def _converted(flag: str, value: Any, kind: str) -> Any:
-    """A flag's value as its field's type, named as in the annotation."""
-    try:
-        if kind.startswith('tuple'):
-            parts = value.split(',') if isinstance(value, str) else [value] if isinstance(value, int) else value
-            return tuple(int(part) for part in parts)
-        if kind == 'bool':
-            return {'true': True, '1': True, 'false': False, '0': False}[str(value).lower()]
-        if kind.startswith('int'):
-            return _whole(value)
-        return float(value) if kind == 'float' else str(value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{flag} is {value!r} but must be spelled as {kind}') from error
-
-
-def _whole(value: Any) -> int:
-    # Where the original takes a list of strides, only one is known to be used.
-    if isinstance(value, (list, tuple)) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(value)
-    return int(value)
 
 
 @dataclass(frozen=True)

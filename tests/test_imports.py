@@ -13,12 +13,12 @@ PACKAGE = pathlib.Path(deeplab_load.__file__).parent
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ('errors', 'catalog', 'data.specs', 'lookahead'),
+    ('errors', 'spellings', 'catalog', 'data.specs', 'lookahead'),
     ('models', 'losses', 'metrics'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     ('config', 'commands', 'stages', 'main', 'evaluate', 'zoo'),
 )
-NO_TENSORFLOW = ('deeplab_load.errors', 'deeplab_load.catalog', 'deeplab_load.data.specs', 'deeplab_load.lookahead')
+NO_TENSORFLOW = tuple(f'deeplab_load.{name}' for name in FLOORS[0])
 
 
 def modules():

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.catalog import GREY, Colour
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.label_maps import LabelMapSet
 from deeplab_load.data.preprocessing import (
@@ -47,7 +48,14 @@ def stateless_seed(*numbers: int) -> np.ndarray:
 
 
 def training_batches(
-    examples: Examples, *, crop_size: Size, batch_size: int, seed: int, first_batch: int = 0, flip: bool = True
+    examples: Examples,
+    *,
+    crop_size: Size,
+    batch_size: int,
+    seed: int,
+    first_batch: int = 0,
+    flip: bool = True,
+    colour: Colour = GREY,
 ) -> tf.data.Dataset:
     """Endless batches {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w]}, N always `batch_size`.
 
@@ -65,14 +73,16 @@ def training_batches(
         image = decode_image(encoded, examples.spec.image_format)
         view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip)
         label = view_label_map(decode_label_map(encoded_label), view, crop_size)
-        return {'image': view_image(image, view, crop_size), 'label': label}
+        return {'image': view_image(image, view, crop_size, colour), 'label': label}
 
     numbers = tf.data.Dataset.counter(first_batch * batch_size)
     return _parallel(numbers, example).batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(examples: Examples, *, crop_size: Size, batch_size: int) -> tf.data.Dataset:
-    """All examples once, in order, padded at bottom and right to `crop_size`; the last batch may be smaller.
+def evaluation_batches(
+    examples: Examples, *, crop_size: Size, batch_size: int, colour: Colour = GREY
+) -> tf.data.Dataset:
+    """All examples once, in order, padded with the colour at bottom and right to the crop; the last may be smaller.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w] with void (255) outside the image,
     'size': int32 [N, 2] height and width before padding, 'image_id': string [N]}.
@@ -90,7 +100,7 @@ def evaluation_batches(examples: Examples, *, crop_size: Size, batch_size: int) 
         image = decode_image(encoded, examples.spec.image_format)
         label = pad_label_map(decode_label_map(encoded_label), crop_size)
         return {
-            'image': tf.ensure_shape(pad_image(image, crop_size), (*crop_size, 3)),
+            'image': tf.ensure_shape(pad_image(image, crop_size, colour), (*crop_size, 3)),
             'label': tf.ensure_shape(label, crop_size),
             'size': tf.shape(image)[:2],
             'image_id': image_id,
@@ -110,6 +120,7 @@ def discriminator_batches(
     paired: bool,
     augment: bool,
     map_split: str = 'train',
+    colour: Colour = GREY,
 ) -> tf.data.Dataset:
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
@@ -138,7 +149,7 @@ def discriminator_batches(
         image = decode_image(encoded, examples.spec.image_format)
         view = _view(tf.shape(image)[:2], crop_size, view_seed, augment=augment)
         truth, other = (view_label_map(decode_label_map(png), view, crop_size) for png in (truth, other))
-        image = view_image(image, view, crop_size)
+        image = view_image(image, view, crop_size, colour)
         if paired:
             return _element(image, truth, [truth, other], [1.0, 0.0], [real_weight, set_weight])
         weight = tf.where(other_is_real, real_weight, set_weight)

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-MEAN_PIXEL = 127.5
+from deeplab_load.catalog import GREY, Colour
+
 IGNORE_LABEL = 255
 
 
@@ -34,12 +35,13 @@ def decode_label_map(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_png(encoded, channels=1)[:, :, 0]
 
 
-def pad_image(image: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Pads [height, width, 3] at bottom and right to at least `crop_size` with the mean pixel; float32 in 0-255.
+def pad_image(image: tf.Tensor, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:
+    """Pads [height, width, 3] at bottom and right to at least `crop_size` with a colour; float32 in 0-255.
 
-    Source: preprocess_utils.pad_to_bounding_box of TF1 DeepLab.
+    The colour is the segmentor's `catalog.mean_pixel`. Source: preprocess_utils.pad_to_bounding_box of TF1 DeepLab,
+    which takes the colour off and adds it again, to the last bit.
     """
-    return _pad(tf.cast(image, tf.float32), crop_size, MEAN_PIXEL)
+    return _pad(tf.cast(image, tf.float32) - colour, crop_size, 0.0) + colour
 
 
 def pad_label_map(label_map: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
@@ -69,9 +71,9 @@ def centre_view(image_size: tf.Tensor, crop_size: tuple[int, int]) -> View:
     return View(tf.maximum(image_size - tf.constant(crop_size), 0) // 2, tf.constant(False))
 
 
-def view_image(image: tf.Tensor, view: View, crop_size: tuple[int, int]) -> tf.Tensor:
+def view_image(image: tf.Tensor, view: View, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:
     """The view of a uint8 [height, width, 3] image: float32 [crop height, crop width, 3] in 0-255."""
-    window = pad_image(_window(image, view, crop_size), crop_size)
+    window = pad_image(_window(image, view, crop_size), crop_size, colour)
     return tf.ensure_shape(_mirrored(window, view), (*crop_size, 3))
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.catalog import mean_pixel
 from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
@@ -30,6 +31,7 @@ class Evaluator:
     ):
         self.crop_size, self.batch_size, self.check = crop_size, batch_size, check
         self.num_classes = segmentor.output_shape[-1]
+        self.colour = mean_pixel(segmentor.name)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
         self._predict = tf.function(lambda images: predictions(segmentor, images), input_signature=[signature])
 
@@ -54,7 +56,7 @@ class Evaluator:
                 yield name.decode(), label_map[: size[0], : size[1]]
 
     def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
-        batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size)
+        batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
         total = -(-len(examples) // self.batch_size)
         for batch in progress(batches, title, total=total, unit='batch'):
             if interruptible:

@@ -1,13 +1,15 @@
 """From images of any size to label maps, as the original's exported graphs do (deeplab/export_model.py)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
-from deeplab_load.catalog import mean_pixel
+from deeplab_load.catalog import GREY, INFERENCE_FLAGS, Colour, mean_pixel
 from deeplab_load.errors import UserError
 from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest, scale_dimension, spatial_size
+from deeplab_load.spellings import typed
 
 Model = Callable[..., tf.Tensor]
 
@@ -47,6 +49,15 @@ class Inference:
             raise UserError(f'merge_method is {self.merge_method!r} but must be one of {", ".join(_MERGES)}')
         if self.min_resize_value is None and (self.max_resize_value or self.resize_factor):
             raise UserError('max_resize_value and resize_factor need min_resize_value: give it too')
+
+    @classmethod
+    def from_flags(cls, flags: Mapping[str, Any]) -> 'Inference':
+        """How the original infers with these flags, read by `spellings.typed`; the network's are passed over.
+
+        Raises:
+            UserError: a value that cannot be read, or that the original does not have.
+        """
+        return cls(**typed(cls, {flag: value for flag, value in flags.items() if flag in INFERENCE_FLAGS}))
 
     @property
     def averages(self) -> bool:
@@ -156,9 +167,7 @@ def upsampled_logits(logits: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor
     return resize_bilinear(logits, crop_size)
 
 
-def pad_to_crop(
-    images: tf.Tensor, crop_size: tuple[int, int], colour: tuple[float, float, float] = (127.5, 127.5, 127.5)
-) -> tf.Tensor:
+def pad_to_crop(images: tf.Tensor, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:
     """Float images [batch, height, width, 3] padded with the colour at the bottom and right to the crop."""
     height, width = spatial_size(images)
     padding = [[0, 0], [0, crop_size[0] - height], [0, crop_size[1] - width], [0, 0]]

@@ -54,7 +54,7 @@ def segmentor(
     given = {flag: value for flag, value in flags.items() if value is not None}
     if name is not None and checkpoint is None:
         checkpoint = downloaded(row(name).name, home)
-    asked = _inference(given)
+    asked = Inference.from_flags(given)
     model = build_segmentor(_architecture(checkpoint, given), crop_size=_size(crop_size))
     if checkpoint is not None:
         restore(model, os.fspath(checkpoint), fresh_head=fresh_head)
@@ -83,7 +83,7 @@ def label_maps(
     unknown = sorted(set(flags) - set(INFERENCE_FLAGS))
     if unknown:
         raise UserError(f'the flag {unknown[0]!r} is unknown here: there are {", ".join(INFERENCE_FLAGS)}')
-    asked = _inference(flags) if flags else getattr(model, 'inference', inference.PLAIN)
+    asked = Inference.from_flags(flags) if flags else getattr(model, 'inference', inference.PLAIN)
     output_stride, logits_stride = strides(model)
     fixed = _size(crop_size) or _fixed_size(model)
     network = model if asked.inference_scales == asked.image_pyramid == (1.0,) else _any_size(model)
@@ -137,25 +137,6 @@ def _architecture(checkpoint: str | os.PathLike | None, flags: Mapping[str, Any]
 
 def _chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {flag: flags[flag] for flag in ('num_classes', 'output_stride') if flag in flags}
-
-
-def _inference(flags: Mapping[str, Any]) -> Inference:
-    """How label maps are made, of flags in the original's spellings or typed."""
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(Inference)}
-    given = {flag: value for flag, value in flags.items() if flag in INFERENCE_FLAGS and value not in ('', None)}
-    return Inference(**{flag: _converted(flag, value, kinds[flag]) for flag, value in given.items()})
-
-
-def _converted(flag: str, value: Any, kind: str) -> Any:
-    try:
-        if kind.startswith('tuple'):
-            parts = value.split(',') if isinstance(value, str) else value if np.iterable(value) else [value]
-            return tuple(float(part) for part in parts)
-        if 'bool' in kind:
-            return {'true': True, '1': True, 'false': False, '0': False}[str(value).lower()]
-        return int(value) if 'int' in kind else str(value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{flag} is {value!r}, which cannot be read') from error
 
 
 def _size(crop_size: Any) -> tuple[int, int] | None:

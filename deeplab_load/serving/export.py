@@ -19,7 +19,9 @@ class ServedSegmentor(tf.Module):
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name='ImageTensor')])
         def segment(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            maps = label_maps(segmentor, images, crop_size=crop_size, output_stride=output_stride)
+            maps = label_maps(
+                segmentor, images, crop_size=crop_size, output_stride=output_stride, model_variant=segmentor.name
+            )
             return {'SemanticPredictions': maps}
 
         self.segment = segment

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.catalog import mean_pixel
 from deeplab_load.data.batches import training_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_label_map
@@ -53,7 +54,13 @@ def train_pixelwise(
     if weighted:
         counts = tf.constant(mean_class_counts(examples), tf.float32)
         weighted_step = pixelwise_step(segmentor, optimizer, mean_counts=counts)
-    batches = training_batches(examples, crop_size=crop_size, batch_size=options.batch_size, seed=options.seed)
+    batches = training_batches(
+        examples,
+        crop_size=crop_size,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        colour=mean_pixel(segmentor.name),
+    )
     recent: deque[float] = deque(maxlen=100)
     for number, batch in enumerate(progress(batches.take(total), 'stage 1', total=total)):
         if options.poly:

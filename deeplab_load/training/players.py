@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.catalog import mean_pixel
 from deeplab_load.data import label_maps
 from deeplab_load.data.batches import discriminator_batches, training_batches
 from deeplab_load.data.examples import Examples
@@ -100,6 +101,7 @@ class TensorFlowPlayers:
                 batch_size=self.options.batch_size,
                 seed=self.options.seed,
                 first_batch=number,
+                colour=mean_pixel(self.segmentor.name),
             )
             self._batches = iter(batches)
         self._next_batch = number + 1
@@ -147,6 +149,7 @@ class TensorFlowPlayers:
             return discriminator_batches(
                 examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
                 seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment,
+                colour=mean_pixel(self.segmentor.name),
             )  # fmt: skip
 
         return self.trainer.retrain(

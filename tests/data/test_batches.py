@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from deeplab_load.catalog import IMAGENET_MEAN
 from deeplab_load.data.batches import (
     discriminator_batches,
     evaluation_batches,
@@ -117,6 +118,17 @@ def test_evaluation_batches_hold_every_image_once_in_order(voc_train, drawn_labe
     assert (label[20:] == 255).all()
     assert (label[:, 30:] == 255).all()
     assert (batches[0]['image'][1, 20:] == 127.5).all()
+
+
+def test_every_pipeline_pads_with_the_colour_of_the_segmentor(voc_train, sets):
+    options = {'crop_size': (40, 40), 'batch_size': 2, 'colour': IMAGENET_MEAN}
+    pipelines = (
+        training_batches(voc_train, seed=0, **options),
+        evaluation_batches(voc_train, **options),
+        discriminator_batches(voc_train, sets, seed=0, epoch=0, paired=True, augment=False, **options),
+    )
+    for (batch,) in (take(pipeline, 1) for pipeline in pipelines):
+        np.testing.assert_allclose(batch['image'][:, -1], np.broadcast_to(IMAGENET_MEAN, (2, 40, 3)), rtol=1e-6)
 
 
 def test_evaluation_refuses_an_image_larger_than_the_crop(voc_train):

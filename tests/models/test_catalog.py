@@ -76,6 +76,12 @@ def test_lists_empty_strings_and_flags_of_inference():
     assert catalog.Architecture.from_flags({**flags, **given, 'atrous_rates': '6,12,18'}) == rates
 
 
+def test_flags_that_never_differ_may_be_given_as_they_are():
+    flags = {'model_variant': 'mobilenet_v2', 'num_classes': 21}
+    same = {'aspp_with_batch_norm': '1', 'logits_kernel_size': 1, 'use_bounded_activation': 'false', 'divisible_by': ''}
+    assert catalog.Architecture.from_flags({**flags, **same}) == catalog.Architecture.from_flags(flags)
+
+
 @pytest.mark.parametrize(
     ('flags', 'words'),
     [
@@ -85,6 +91,9 @@ def test_lists_empty_strings_and_flags_of_inference():
         ({'output_stride': 16.5}, 'output_stride is 16.5'),
         ({'atrous_rates': '6;12'}, "atrous_rates is '6;12' but must be spelled as tuple"),
         ({'decoder_output_is_logits': 'perhaps'}, "decoder_output_is_logits is 'perhaps'"),
+        ({'aspp_with_batch_norm': '0'}, "aspp_with_batch_norm is '0' but must be True, as in every published network"),
+        ({'logits_kernel_size': 3}, 'logits_kernel_size is 3 but must be 1'),
+        ({'divisible_by': 8}, 'divisible_by is 8 but must be None'),
         ({'decoder_output_stride': '8,4'}, "decoder_output_stride is '8,4'"),
     ],
 )

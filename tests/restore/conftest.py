@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from deeplab_load.catalog import INFERENCE_FLAGS, Architecture
+from deeplab_load.catalog import Architecture
 from deeplab_load.models.inference import Inference
 
 # Where the original's noise floor was not recorded: fidelity.md, section f.
@@ -35,7 +35,7 @@ class Variant:
 
     @property
     def inference(self) -> Inference:
-        return Inference(**{flag: value for flag, value in self.meta['flags'].items() if flag in INFERENCE_FLAGS})
+        return Inference.from_flags(self.meta['flags'])
 
     @property
     def crop_size(self) -> tuple[int, int]:
