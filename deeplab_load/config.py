@@ -71,7 +71,9 @@ class Config(DataOptions):
 
     run_dir: str | None = option(None, 'Folder of the run; runs/<dataset> by default.')
     seed: int = option(0, 'Seed of everything random.')
-    algorithm: str = option('load', 'load, or pixelwise: stage 1 only.', ('load', 'pixelwise'))
+    algorithm: str = option(
+        'load', 'load, luc (alternating steps of D and g), or pixelwise: stage 1 only.', ('load', 'luc', 'pixelwise')
+    )
     # The segmentor.
     model_variant: str = option('mobilenet_v2', "The original's name of the backbone, such as mobilenet_v2.")
     depth_multiplier: float = option(1.0, 'Factor on the channels of MobileNetV2.')
@@ -100,6 +102,7 @@ class Config(DataOptions):
     peak_patience: int = option(10, 'Ω: propagations above β_u after which the start is raised.')
     max_cycles: int = option(50, 'Ψ: cycles without a new peak after which the run ends.')
     total_cycles: int = option(0, 'Bound on the cycles of the whole run; 0: none.')
+    total_propagations: int = option(0, 'Bound on the propagations of the whole run; 0: none.')
     buffer_size: int = option(3, 'B_max: sets of label maps in the buffer.')
     steps_per_propagation: int = option(1, 'Optimiser steps between two evaluations.')
     adversarial_weight: float = option(1.0, 'λ: weight of the adversarial loss.')
@@ -141,6 +144,8 @@ class Config(DataOptions):
             _demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
         _demand(len(self.train_crop_size) in (0, 2), self, 'train_crop_size', 'two numbers, such as 513,513')
         _demand(all(side > 0 for side in self.train_crop_size), self, 'train_crop_size', 'above 0')
+        if self.algorithm == 'luc':
+            _demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
         self.limits()
 
     def limits(self) -> Limits:

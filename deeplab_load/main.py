@@ -1,7 +1,7 @@
 """The main job: `python -m deeplab_load.main --dataset=pascal_voc --flagfile=flags/voc.cfg`.
 
-Data, segmentor, baseline, LoAd (Algorithm 3), evaluation of the best model, SavedModel. A stopped run goes on when the
-same command is given again.
+Data, segmentor, baseline, LoAd (Algorithm 3) or alternating steps (Luc et al.), evaluation of the best model,
+SavedModel. A stopped run goes on when the same command is given again.
 """
 
 from deeplab_load.commands import load_quietly, run_command
@@ -23,8 +23,8 @@ def job(config: Config) -> None:
         judge = stages.evaluator(config, run, segmentor, data)
         baseline = stages.evaluate_baseline(run, judge, data)
         best = 'g0'
-        if config.algorithm == 'load':
-            state = stages.lookahead(config, run, judge, segmentor, data)
+        if config.algorithm != 'pixelwise':
+            state = stages.train_adversarially(config, run, judge, segmentor, data)
             stages.evaluate_best(config, run, judge, data, baseline, state)
             best = state.g_best
         stages.export(config, run, segmentor, data, best)

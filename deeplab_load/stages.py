@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -25,7 +26,8 @@ from deeplab_load.data.specs import DatasetSpec, get_spec
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead import events
-from deeplab_load.lookahead.algorithm import stopped_by
+from deeplab_load.lookahead.algorithm import load, stopped_by
+from deeplab_load.lookahead.alternating import alternate
 from deeplab_load.lookahead.state import PROPAGATE, LoadState
 from deeplab_load.metrics import Metrics, summarise
 from deeplab_load.models import deeplab
@@ -41,6 +43,7 @@ from deeplab_load.serving import export as serving
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory, read_config
 from deeplab_load.training.lookahead import run_lookahead
+from deeplab_load.training.luc import LucPlayers
 from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
 from deeplab_load.training.stopping import Stopped, StopSignal
@@ -235,18 +238,30 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     return metrics
 
 
-def lookahead(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, data: Data) -> LoadState:
-    """Runs Algorithm 3; the segmentor is the best model g* afterwards."""
+def train_adversarially(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, data: Data) -> LoadState:
+    """Runs Algorithm 3, or alternating steps (Luc et al.); the segmentor is the best model g* afterwards."""
+    seen = TrainingData(train=data.train, holdout=data.holdout, crop_size=data.train_crop_size)
+    kind, decide = TensorFlowPlayers, load
+    if config.algorithm == 'luc':
+        kind, decide = LucPlayers, functools.partial(alternate, adversarial=config.adversarial_weight > 0)
+    trainer = _discriminator_trainer(config, judge.num_classes)
+    players = kind(segmentor, trainer, judge, seen, _adversarial_options(config), run.directory, run.stop)
+    state = run_lookahead(players, config.limits(), run.directory, watch=_watch(run), stop=run.stop, decide=decide)
+    players.restore(state.g_best)
+    return state
+
+
+def _discriminator_trainer(config: Config, num_classes: int) -> DiscriminatorTrainer:
     discriminator = build_discriminator(
-        judge.num_classes,
+        num_classes,
         size=config.discriminator_size,
         alpha=config.discriminator_alpha,
         dropout=config.discriminator_dropout,
         seed=config.seed,
     )
-    trainer = DiscriminatorTrainer(
+    return DiscriminatorTrainer(
         discriminator,
-        num_classes=judge.num_classes,
+        num_classes=num_classes,
         options=DiscriminatorOptions(
             learning_rate=config.discriminator_learning_rate,
             batch_size=config.discriminator_batch_size,
@@ -256,7 +271,10 @@ def lookahead(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model
         ),
         seed=config.seed,
     )
-    adversarial = AdversarialOptions(
+
+
+def _adversarial_options(config: Config) -> AdversarialOptions:
+    return AdversarialOptions(
         learning_rate=config.adversarial_learning_rate,
         momentum=config.adversarial_momentum,
         batch_size=config.adversarial_batch_size,
@@ -265,11 +283,6 @@ def lookahead(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model
         steps_per_propagation=config.steps_per_propagation,
         seed=config.seed,
     )
-    seen = TrainingData(train=data.train, holdout=data.holdout, crop_size=data.train_crop_size)
-    players = TensorFlowPlayers(segmentor, trainer, judge, seen, adversarial, run.directory, run.stop)
-    state = run_lookahead(players, config.limits(), run.directory, watch=_watch(run), stop=run.stop)
-    players.restore(state.g_best)
-    return state
 
 
 def _watch(run: Run) -> Callable[[LoadState, events.Event], None]:
@@ -297,7 +310,7 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
         step_backs=state.cycle,
         cycles=state.cycle,
         success=metrics.miou - baseline.miou >= SUCCESS,
-        stopped_by=stopped_by(state, config.limits()) or '',
+        stopped_by=stopped_by(state, config.limits()) or 'diverged',  # Only without cycles there is no step back.
     )
     record = run.directory.read_state()
     if 'result' not in record:
@@ -305,10 +318,11 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
         run.directory.write_state({**record, 'result': result.record(), 'events_bytes': length})
         run.scalars.write(state.propagation, result)
     convergence_figure(read_events(run.directory.events), run.directory.path / 'report' / 'convergence.png')
-    say(metrics_table(data.spec.classes, {'baseline': baseline, 'LoAd': metrics}))
+    name = {'load': 'LoAd', 'luc': 'Luc et al.'}[config.algorithm]
+    say(metrics_table(data.spec.classes, {'baseline': baseline, name: metrics}))
     gain = 100 * (metrics.miou - baseline.miou)
-    cycles = f'{state.cycle} cycles ({state.divergences} diverged)'
-    say(f'LoAd after {cycles}: {gain:+.2f} points of mIoU on {data.spec.evaluation_split}.')
+    cost = f'{state.propagation} propagations, {state.cycle} cycles ({state.divergences} diverged)'
+    say(f'{name} after {cost}: {gain:+.2f} points of mIoU on {data.spec.evaluation_split}.')
 
 
 def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:

@@ -65,6 +65,7 @@ def test_the_defaults_are_the_articles():
         ('--adversarial_learning_rate=nan', '--adversarial_learning_rate=nan must be above 0'),
         ('--eval_batch_size=0', '--eval_batch_size=0 must be above 0'),
         ('--dataset=', '--dataset is missing'),
+        ('--algorithm=luc', '--total_propagations=0 must be above 0 with --algorithm=luc'),
     ],
 )
 def test_impossible_values_are_refused_by_name(argument, sentence):

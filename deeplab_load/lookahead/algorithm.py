@@ -64,7 +64,7 @@ def load(players: Players, state: LoadState, limits: Limits) -> Iterator[Step]:
     Args:
       players: g and D. Their weights must be those that belong to `state`.
       state: `LoadState.initial` or any state that was yielded before.
-      limits: β_l, β_u, Γ, Ω, Ψ, B_max and the bound on all cycles.
+      limits: β_l, β_u, Γ, Ω, Ψ, B_max and the bounds on the whole run.
 
     Yields:
       (state, event) after each training of D, each propagation and each cycle. The run can be stopped after any of
@@ -81,7 +81,7 @@ def load(players: Players, state: LoadState, limits: Limits) -> Iterator[Step]:
             if stopped_by(state, limits) is not None:
                 return
             state = begin_cycle(players, state)
-        while is_ahead(state, limits) and state.gamma < limits.patience:
+        while cycle_ends(state, limits) is None:
             state, event = propagate(players, state, limits)
             yield state, event
         state, event = end_cycle(players, state, limits)
@@ -89,12 +89,28 @@ def load(players: Players, state: LoadState, limits: Limits) -> Iterator[Step]:
 
 
 def stopped_by(state: LoadState, limits: Limits) -> str | None:
-    """The limit that ends the run at this state: 'max_cycles' (Ψ), 'total_cycles', or None."""
+    """The limit that ends the run after a cycle: 'max_cycles' (Ψ), 'total_cycles', 'total_propagations', or None."""
     if state.psi >= limits.max_cycles:
         return 'max_cycles'
     if limits.total_cycles and state.cycle >= limits.total_cycles:
         return 'total_cycles'
+    if is_spent(state, limits):
+        return 'total_propagations'
     return None
+
+
+def is_spent(state: LoadState, limits: Limits) -> bool:
+    """Whether the run has had all its propagations."""
+    return 0 < limits.total_propagations <= state.propagation
+
+
+def cycle_ends(state: LoadState, limits: Limits) -> str | None:
+    """Why the cycle ends here: 'diverged' before 'patience' (Γ) before 'total_propagations'; None if it goes on."""
+    if not is_ahead(state, limits):
+        return 'diverged'
+    if state.gamma >= limits.patience:
+        return 'patience'
+    return 'total_propagations' if is_spent(state, limits) else None
 
 
 def is_ahead(state: LoadState, limits: Limits) -> bool:
@@ -152,7 +168,7 @@ def follow_peak(players: Players, state: LoadState, mu: float, limits: Limits) -
 
 def end_cycle(players: Players, state: LoadState, limits: Limits) -> Step:
     """Aggregates the label maps of the ending model, and of a new peak, and steps back (lines 25 to 34)."""
-    diverged = not is_ahead(state, limits)
+    reason = cycle_ends(state, limits) or ''
     ending = MapSet(name=f'end-{state.cycle}', snapshot=f'end-{state.cycle}')
     players.snapshot(ending.snapshot)
     players.make_maps(ending)
@@ -166,15 +182,15 @@ def end_cycle(players: Players, state: LoadState, limits: Limits) -> Step:
         phase=DISCRIMINATOR,
         cycle=state.cycle + 1,
         psi=0 if peak else state.psi + 1,
-        divergences=state.divergences + diverged,
+        divergences=state.divergences + (reason == 'diverged'),
         buffer=aggregate(state.buffer, ending, peak, buffer_size=limits.buffer_size),
     )
-    return state, _cycle_end(state, diverged=diverged, peak=peak is not None)
+    return state, _cycle_end(state, reason=reason, peak=peak is not None)
 
 
-def _cycle_end(state: LoadState, *, diverged: bool, peak: bool) -> events.CycleEnd:
+def _cycle_end(state: LoadState, *, reason: str, peak: bool) -> events.CycleEnd:
     return events.CycleEnd(
-        cycle=state.cycle - 1, reason='diverged' if diverged else 'patience', propagations=state.propagations,
+        cycle=state.cycle - 1, reason=reason, propagations=state.propagations,
         end_miou=state.mu_end, peak=peak, psi=state.psi, start_miou=state.mu_s, best_miou=state.mu_best,
         buffer=tuple(m.name for m in state.buffer),
     )  # fmt: skip

@@ -79,6 +79,17 @@ class Propagation(Event):
 
 
 @dataclass(frozen=True)
+class Alternation(Propagation):
+    """A propagation in which D was trained too: its mean loss and balanced accuracy; not finite where λ = 0.
+
+    There are no cycles: `cycle` and `omega` stay 0, `gamma` counts propagations, `start_miou` is g_0's.
+    """
+
+    loss_d: float
+    accuracy_d: float
+
+
+@dataclass(frozen=True)
 class CycleEnd(Event):
     """A cycle ended; all values as they stand after the buffer's update."""
 

@@ -15,7 +15,8 @@ START, DISCRIMINATOR, CYCLE, PROPAGATE = 'start', 'discriminator', 'cycle', 'pro
 class Limits:
     """The hyperparameters of Algorithms 1 and 3, under the article's symbols.
 
-    mIoU is a fraction in [0, 1]. `total_cycles` (not the article's) bounds the whole run; 0 means no bound.
+    mIoU is a fraction in [0, 1]. `total_cycles` and `total_propagations` (not the article's) bound the whole run; 0
+    means no bound.
     """
 
     beta_l: float
@@ -25,6 +26,7 @@ class Limits:
     max_cycles: int
     buffer_size: int
     total_cycles: int = 0
+    total_propagations: int = 0
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which the algorithm cannot run."""
@@ -36,6 +38,7 @@ class Limits:
             'max_cycles': (self.max_cycles >= 1, 'at least 1'),
             'buffer_size': (self.buffer_size >= 2, 'at least 2: a peak and an ending model'),
             'total_cycles': (self.total_cycles >= 0, 'at least 0'),
+            'total_propagations': (self.total_propagations >= 0, 'at least 0'),
         }
         for name, (holds, rule) in bounds.items():
             if not holds:

@@ -1,5 +1,6 @@
 """The events of a run in words for the terminal, and as TensorBoard scalars."""
 
+import math
 import os
 
 import tensorflow as tf
@@ -33,7 +34,14 @@ def _propagation(event: events.Propagation) -> str:
         f'cycle {event.cycle}  γ {event.gamma}  ω {event.omega}  mIoU {miou}  start {100 * event.start_miou:.3f}  '
         f'best {100 * event.best_miou:.3f}  CE {event.loss_ce:.4f}  adversarial {event.loss_adv:.4f}'
         + ('  start raised' if event.raised else '')
+        + _discriminator_in_turn(event)
     )
+
+
+def _discriminator_in_turn(event: events.Propagation) -> str:
+    if not isinstance(event, events.Alternation) or math.isnan(event.accuracy_d):
+        return ''
+    return f'  D {event.loss_d:.4f}, balanced accuracy {100 * event.accuracy_d:.1f} %'
 
 
 def _cycle_end(event: events.CycleEnd) -> str:

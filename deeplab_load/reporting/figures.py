@@ -35,7 +35,9 @@ def convergence_figure(events: list[dict], file: str | os.PathLike) -> None:
                 best = max(range(len(points)), key=points.__getitem__)
                 axes.plot(steps[best], 100 * points[best], 'g^', markersize=8)
             origin, points = steps[-1], [event['start_miou']]
-    for style, label in (('g^', 'peak'), ('rv', 'diverged'), ('ks', 'patience over')):
+    if len(points) > 1:  # There are no cycles where steps alternate.
+        axes.plot(range(origin, origin + len(points)), [100 * p for p in points], color='C0', linewidth=1.2)
+    for style, label in (('g^', 'peak'), ('rv', 'diverged'), ('ks', 'other end')):
         axes.plot([], [], style, label=label)
     axes.set_xlabel('propagation')
     axes.set_ylabel('hold-out mIoU in %')

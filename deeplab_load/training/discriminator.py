@@ -44,9 +44,9 @@ class DiscriminatorTrainer:
 
     def __init__(self, model: keras.Model, *, num_classes: int, options: DiscriminatorOptions, seed: int):
         self.model, self.options, self.seed = model, options, seed
-        self._optimizer = keras.optimizers.Adagrad(options.learning_rate)
-        self._train, self._evaluate = discriminator_steps(model, self._optimizer, num_classes=num_classes)
-        self._fresh = [v.numpy() for v in self._optimizer.variables]
+        self.optimizer = keras.optimizers.Adagrad(options.learning_rate)
+        self._train, self._evaluate = discriminator_steps(model, self.optimizer, num_classes=num_classes)
+        self._fresh = [v.numpy() for v in self.optimizer.variables]
 
     def retrain(
         self,
@@ -67,7 +67,8 @@ class DiscriminatorTrainer:
         Raises:
           UserError: the loss was not finite; the step is named.
         """
-        self._start_afresh(cycle)
+        self.start_afresh()
+        self.seed_dropout(cycle)
         best: Retraining | None = None
         best_weights: list[np.ndarray] = []
         epoch = best_epoch = 0
@@ -85,12 +86,16 @@ class DiscriminatorTrainer:
         self.model.set_weights(best_weights)
         return dataclasses.replace(best, epochs=epoch)
 
-    def _start_afresh(self, cycle: int) -> None:
-        for variable, value in zip(self._optimizer.variables, self._fresh, strict=True):
+    def start_afresh(self) -> None:
+        """Gives the optimiser fresh slots."""
+        for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
             variable.assign(value)
+
+    def seed_dropout(self, number: int) -> None:
+        """Lets the dropout from here on follow from the seed and a number."""
         for layer in self.model.layers:
             if isinstance(layer, keras.layers.Dropout):
-                layer.seed_generator.state.assign([self.seed, cycle])
+                layer.seed_generator.state.assign([self.seed, number])
 
     def _weights(self) -> list[np.ndarray]:
         return [np.array(w) for w in self.model.get_weights()]

@@ -1,6 +1,6 @@
-"""Drives Algorithm 3: writes each event, makes each state durable, and goes on from the last one."""
+"""Drives Algorithm 3, or its baseline: writes each event, makes each state durable, and goes on from the last one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from deeplab_load.lookahead import algorithm, events
@@ -9,13 +9,20 @@ from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.players import TensorFlowPlayers
 from deeplab_load.training.stopping import StopSignal
 
+Algorithm = Callable[[TensorFlowPlayers, LoadState, Limits], Iterator[algorithm.Step]]
 Watch = Callable[[LoadState, events.Event], None]
 
 
 def run_lookahead(
-    players: TensorFlowPlayers, limits: Limits, run: RunDirectory, *, watch: Watch, stop: StopSignal
+    players: TensorFlowPlayers,
+    limits: Limits,
+    run: RunDirectory,
+    *,
+    watch: Watch,
+    stop: StopSignal,
+    decide: Algorithm = algorithm.load,
 ) -> LoadState:
-    """Runs Algorithm 3 from the durable state to its end and returns the last state.
+    """Runs Algorithm 3 (or another `decide`) from the durable state to its end and returns the last state.
 
     The run directory's state must hold `load` (a LoadState). `watch` sees each state and event once it is durable.
 
@@ -26,7 +33,7 @@ def run_lookahead(
     state = LoadState.from_json(record['load'])
     _resume(players, record, state)
     _prune(run, record, state)
-    steps = algorithm.load(players, state, limits)
+    steps = decide(players, state, limits)
     for state, event in steps:
         record = _make_durable(players, run, record, state, event)
         watch(state, event)
@@ -37,10 +44,10 @@ def run_lookahead(
 def _resume(players: TensorFlowPlayers, record: dict[str, Any], state: LoadState) -> None:
     """Gives the players the weights that belong to the state."""
     players.restore(state.g_s)
-    if record.get('working'):
-        players.restore_working_state(record['working'])
     if record.get('discriminator'):
         players.restore_discriminator(record['discriminator'])
+    if record.get('working'):  # Where D trains in a propagation, it holds a later D.
+        players.restore_working_state(record['working'])
 
 
 def _make_durable(

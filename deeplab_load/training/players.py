@@ -1,7 +1,7 @@
 """The players of Algorithm 3 in TensorFlow: the segmentor g, the discriminator D and the data they see."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import keras
@@ -20,11 +20,13 @@ from deeplab_load.restore.names import tf1_variables
 from deeplab_load.training.discriminator import DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.momentum import Momentum
-from deeplab_load.training.steps import adversarial_step
+from deeplab_load.training.steps import AdversarialOutcome, adversarial_step
 from deeplab_load.training.stopping import StopSignal
 
 SLOT = '/Momentum'
 MAPS_PER_SHARD = 512
+
+Step = Callable[[tf.Tensor, tf.Tensor], AdversarialOutcome]
 
 
 @dataclass(frozen=True)
@@ -67,31 +69,38 @@ class TensorFlowPlayers:
         self.optimizer = Momentum(
             segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum
         )
-        self._step = adversarial_step(
-            segmentor,
-            trainer.model,
-            self.optimizer,
-            adversarial_weight=options.weight,
-            straight_through=options.straight_through,
-        )
+        self._step = self._make_step()
         self._variables = tf1_variables(segmentor)
         self._batches: Iterator[dict] = iter(())
         self._next_batch = -1
 
+    def _make_step(self) -> Step:
+        return adversarial_step(
+            self.segmentor,
+            self.trainer.model,
+            self.optimizer,
+            adversarial_weight=self.options.weight,
+            straight_through=self.options.straight_through,
+        )
+
     def propagate(self, propagation: int) -> Losses:
         """Trains g for `steps_per_propagation` steps; puts g back where a loss or a weight was not finite."""
+        return self._take_steps(propagation)[0]
+
+    def _take_steps(self, propagation: int) -> tuple[Losses, list[AdversarialOutcome]]:
         before = [v.numpy() for v in self.segmentor.variables]
-        steps, ce, adv = self.options.steps_per_propagation, 0.0, 0.0
+        steps, ce, adv, outcomes = self.options.steps_per_propagation, 0.0, 0.0, []
         for number in range(steps):
             batch = self._batch(propagation * steps + number)
             outcome = self._step(batch['image'], batch['label'])
+            outcomes.append(outcome)
             ce, adv = ce + float(outcome.ce) / steps, adv + float(outcome.adv) / steps
             if not bool(outcome.finite):
                 for variable, value in zip(self.segmentor.variables, before, strict=True):
                     variable.assign(value)
                 self.optimizer.reset()  # The cycle ends here; nothing that is not finite may reach a snapshot.
-                return Losses(ce=ce, adv=adv, finite=False)
-        return Losses(ce=ce, adv=adv)
+                return Losses(ce=ce, adv=adv, finite=False), outcomes
+        return Losses(ce=ce, adv=adv), outcomes
 
     def _batch(self, number: int) -> dict:
         if number != self._next_batch:
@@ -180,11 +189,16 @@ class TensorFlowPlayers:
 
     def save_working_state(self, name: str) -> None:
         """Stores g and its momentum, so that the run can go on in the middle of a cycle."""
-        self.run.save_snapshot(name, {**self.weights(), **{k: v.numpy() for k, v in self._slots()}})
+        self.run.save_snapshot(name, self._working_state())
 
     def restore_working_state(self, name: str) -> None:
         """Sets g and its momentum to what `save_working_state` stored."""
-        values = self.run.read_snapshot(name)
+        self._assign_working_state(self.run.read_snapshot(name))
+
+    def _working_state(self) -> dict[str, np.ndarray]:
+        return {**self.weights(), **{k: v.numpy() for k, v in self._slots()}}
+
+    def _assign_working_state(self, values: dict[str, np.ndarray]) -> None:
         self._assign(values)
         for key, slot in self._slots():
             slot.assign(values[key])

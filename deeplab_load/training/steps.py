@@ -12,12 +12,21 @@ from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.training.momentum import Momentum
 
 
+class DiscriminatorOutcome(NamedTuple):
+    """Sums over a batch of D: weighted loss, and right answers and maps, `[2]`: of real and of generated ones."""
+
+    loss: tf.Tensor
+    right: tf.Tensor
+    total: tf.Tensor
+
+
 class AdversarialOutcome(NamedTuple):
-    """Losses of a step, and whether they and all weights after it are finite."""
+    """Losses of a step, whether they and all weights of g after it are finite, and D's outcome where it trained too."""
 
     ce: tf.Tensor
     adv: tf.Tensor
     finite: tf.Tensor
+    discriminator: DiscriminatorOutcome | None = None
 
 
 def adversarial_step(
@@ -27,10 +36,12 @@ def adversarial_step(
     *,
     adversarial_weight: float,
     straight_through: bool,
+    train_discriminator: Callable[[tf.Tensor, tf.Tensor], DiscriminatorOutcome] | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor], AdversarialOutcome]:
     """Makes the step of g: L = CE + λ · (−log D(ŷ | x)), D fixed and in inference mode, batch norm frozen.
 
     The step takes windows `[batch, h, w, 3]` (0 to 255) and labels uint8 `[batch, h, w]`. With λ = 0 D is not asked.
+    Where `train_discriminator` is given, D first takes a step on what it sees of the real maps and of g's.
     """
     size = discriminator.input_shape[1]
     targets = [v.value for v in optimizer.variables]
@@ -41,14 +52,19 @@ def adversarial_step(
             tape.watch(targets)
             logits = segmentor(images, training=False)
             ce = losses.cross_entropy(labels, upsampled_logits(logits, images.shape[1:3]))
-            adv = tf.zeros(())
+            adv, d_outcome = tf.zeros(()), None
             if adversarial_weight:
+                seen = d.discriminator_images(images, size)
                 maps = d.generated_maps(logits, labels, size=size, straight_through=straight_through)
-                split = d.class_split(d.discriminator_images(images, size), maps)
-                adv = losses.non_saturating(discriminator(split, training=False))
+                generated = d.class_split(seen, maps)
+                if train_discriminator:
+                    real = d.hard_maps(labels, labels, num_classes=maps.shape[-1], size=size)
+                    with tape.stop_recording():
+                        d_outcome = train_discriminator(d.class_split(seen, real), generated)
+                adv = losses.non_saturating(discriminator(generated, training=False))
             loss = ce + adversarial_weight * adv
         optimizer.apply(tape.gradient(loss, targets))
-        return AdversarialOutcome(ce=ce, adv=adv, finite=all_finite([loss, *targets]))
+        return AdversarialOutcome(ce, adv, all_finite([loss, *targets]), d_outcome)
 
     return step
 
@@ -74,14 +90,6 @@ def pixelwise_step(
     return step
 
 
-class DiscriminatorOutcome(NamedTuple):
-    """Sums over a batch of D: weighted loss, and right answers and maps, `[2]`: of real and of generated ones."""
-
-    loss: tf.Tensor
-    right: tf.Tensor
-    total: tf.Tensor
-
-
 def discriminator_steps(
     discriminator: keras.Model, optimizer: keras.Optimizer, *, num_classes: int
 ) -> tuple[Callable[[dict], DiscriminatorOutcome], Callable[[dict], DiscriminatorOutcome]]:
@@ -92,19 +100,13 @@ def discriminator_steps(
     def forward(batch: dict, training: bool) -> tuple[tf.Tensor, DiscriminatorOutcome]:
         maps = d.hard_maps(batch['label_map'], batch['ground_truth'], num_classes=num_classes, size=size)
         split = d.class_split(d.discriminator_images(batch['image'], size), maps)
-        logits = discriminator(split, training=training)[:, 0]
-        loss = losses.discriminator_cross_entropy(logits, batch['real'], batch['weight'])
-        groups = tf.stack([batch['real'], 1 - batch['real']])
-        right = tf.cast((logits > 0) == (batch['real'] > 0), tf.float32)
-        total = tf.reduce_sum(groups, axis=1)
-        return loss, DiscriminatorOutcome(loss * tf.reduce_sum(total), tf.linalg.matvec(groups, right), total)
+        return _judge(discriminator(split, training=training)[:, 0], batch['real'], batch['weight'])
 
     @tf.function(reduce_retracing=True)
     def train(batch: dict) -> DiscriminatorOutcome:
         with tf.GradientTape() as tape:
             loss, outcome = forward(batch, training=True)
-        variables = discriminator.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, [v.value for v in variables]), variables, strict=True))
+        _descend(discriminator, optimizer, tape, loss)
         return outcome
 
     @tf.function(reduce_retracing=True)
@@ -112,6 +114,37 @@ def discriminator_steps(
         return forward(batch, training=False)[1]
 
     return train, evaluate
+
+
+def paired_step(
+    discriminator: keras.Model, optimizer: keras.Optimizer
+) -> Callable[[tf.Tensor, tf.Tensor], DiscriminatorOutcome]:
+    """Makes a step of D on what it sees of real maps and of as many generated ones, as `adversarial_step` takes it."""
+    optimizer.build(discriminator.trainable_variables)
+
+    def step(real: tf.Tensor, generated: tf.Tensor) -> DiscriminatorOutcome:
+        is_real = tf.concat([tf.ones(tf.shape(real)[0]), tf.zeros(tf.shape(generated)[0])], axis=0)
+        with tf.GradientTape() as tape:
+            logits = discriminator(tf.concat([real, generated], axis=0), training=True)[:, 0]
+            loss, outcome = _judge(logits, is_real, tf.ones_like(is_real))
+        _descend(discriminator, optimizer, tape, loss)
+        return outcome
+
+    return step
+
+
+def _judge(logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, DiscriminatorOutcome]:
+    """The loss of D for a batch, and what is summed up of it."""
+    loss = losses.discriminator_cross_entropy(logits, real, weights)
+    groups = tf.stack([real, 1 - real])
+    right = tf.cast((logits > 0) == (real > 0), tf.float32)
+    total = tf.reduce_sum(groups, axis=1)
+    return loss, DiscriminatorOutcome(loss * tf.reduce_sum(total), tf.linalg.matvec(groups, right), total)
+
+
+def _descend(model: keras.Model, optimizer: keras.Optimizer, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+    variables = model.trainable_variables
+    optimizer.apply_gradients(zip(tape.gradient(loss, [v.value for v in variables]), variables, strict=True))
 
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -11,7 +11,8 @@ def replay(events: list[dict], options: dict) -> list[str]:
     """Returns a line for every decision that the events report otherwise than the algorithm takes it."""
     lines = []
     try:
-        for line in _disagreements(events, options):
+        decisions = _alternations if options.get('algorithm') == 'luc' else _disagreements
+        for line in decisions(events, options):
             lines.append(line)
     except LogEnds:
         lines.append('the log ends before the result')
@@ -25,17 +26,15 @@ class LogEnds(Exception):
 def _disagreements(events, o):
     baseline = next(e for e in events if e['event'] == 'baseline')
     mu_s = mu_star = baseline['miou']
-    psi, buffer, cycle, divergences = 0, ['g0'], 0, 0
-    kinds = ('discriminator', 'propagation', 'cycle_end', 'result')
-    last = [e for e in events if e['event'] in kinds][-1]
-    # A run that had ended may go on under a higher bound; only its last result counts.
-    log = iter([e for e in events if e['event'] in kinds and (e['event'] != 'result' or e is last)])
+    psi, buffer, cycle, divergences, total = 0, ['g0'], 0, 0, 0
+    budget = o['total_propagations'] or float('inf')
+    log = _log(events)
     yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': 0, 'sets': buffer})
-    while psi < o['max_cycles'] and not (o['total_cycles'] and cycle == o['total_cycles']):
+    while psi < o['max_cycles'] and not (o['total_cycles'] and cycle == o['total_cycles']) and total < budget:
         mu_0, mu, gamma, omega, count, end, failed = mu_s, mu_s, 0, 0, 0, mu_s, False
-        while not failed and mu_s - o['beta_l'] < mu and gamma < o['patience']:
+        while not failed and mu_s - o['beta_l'] < mu and gamma < o['patience'] and total < budget:
             event = next(log, {})
-            count, raised = count + 1, False
+            count, total, raised = count + 1, total + 1, False
             failed = event.get('miou') is None
             if not failed:
                 end = mu = event['miou']
@@ -51,6 +50,7 @@ def _disagreements(events, o):
             })  # fmt: skip
         diverged = failed or not mu_s - o['beta_l'] < mu
         divergences += diverged
+        ended_by = 'diverged' if diverged else 'patience' if gamma == o['patience'] else 'total_propagations'
         peak = mu_star > mu_0
         if peak:
             mu_s, psi, buffer = mu_star, 0, [f'peak-{cycle}', f'end-{cycle}']
@@ -59,17 +59,49 @@ def _disagreements(events, o):
                 del buffer[1]
             psi, buffer = psi + 1, [*buffer, f'end-{cycle}']
         yield from _compare(next(log, {}), {
-            'event': 'cycle_end', 'cycle': cycle, 'reason': 'diverged' if diverged else 'patience',
+            'event': 'cycle_end', 'cycle': cycle, 'reason': ended_by,
             'propagations': count, 'end_miou': end, 'peak': peak, 'psi': psi, 'start_miou': mu_s,
             'best_miou': mu_star, 'buffer': buffer,
         })  # fmt: skip
         cycle += 1
         yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': cycle, 'sets': buffer})
     result = next(log, {})
-    stopped_by = 'max_cycles' if psi >= o['max_cycles'] else 'total_cycles'
+    stopped_by = 'total_cycles' if o['total_cycles'] and cycle == o['total_cycles'] else 'total_propagations'
+    if psi >= o['max_cycles']:
+        stopped_by = 'max_cycles'
     yield from _compare(result, {
         'event': 'result', 'holdout_miou': mu_star, 'cycles': cycle, 'step_backs': cycle, 'divergences': divergences,
         'stopped_by': stopped_by,
+    })  # fmt: skip
+    for event in log:
+        yield f'after the end: {event}'
+
+
+def _log(events):
+    """The events that decisions write. A run that ended may go on under a higher bound: its last result counts."""
+    kinds = ('discriminator', 'propagation', 'cycle_end', 'result')
+    last = [e for e in events if e['event'] in kinds][-1]
+    return iter([e for e in events if e['event'] in kinds and (e['event'] != 'result' or e is last)])
+
+
+def _alternations(events, o):
+    """The baseline's decisions: a fixed number of propagations, the best model kept, an end where one is not finite."""
+    mu_0 = mu_star = next(e for e in events if e['event'] == 'baseline')['miou']
+    log = _log(events)
+    if o['adversarial_weight']:
+        yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': 0, 'sets': ['g0']})
+    failed, number = False, 0
+    while number < o['total_propagations'] and not failed:
+        event, number = next(log, {}), number + 1
+        failed = event.get('miou') is None
+        mu_star = mu_star if failed else max(mu_star, event['miou'])
+        yield from _compare(event, {
+            'event': 'propagation', 'cycle': 0, 'gamma': number, 'omega': 0, 'start_miou': mu_0,
+            'best_miou': mu_star, 'raised': False,
+        })  # fmt: skip
+    yield from _compare(next(log, {}), {
+        'event': 'result', 'holdout_miou': mu_star, 'cycles': 0, 'step_backs': 0, 'divergences': int(failed),
+        'stopped_by': 'total_propagations' if number == o['total_propagations'] else 'diverged',
     })  # fmt: skip
     for event in log:
         yield f'after the end: {event}'

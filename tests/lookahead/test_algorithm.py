@@ -151,6 +151,31 @@ def test_total_cycles_bounds_the_run():
     assert [event.kind for _, event in steps][-2:] == ['cycle_end', 'discriminator']
 
 
+def test_total_propagations_ends_the_cycle_and_the_run():
+    limits = dataclasses.replace(LIMITS, total_propagations=4)
+    _, steps = run([0.52, 0.51, 0.53, 0.525, 0.9], limits)
+    first, second = records(steps, 'cycle_end')
+    assert (first['reason'], first['propagations'], first['peak']) == ('patience', 3, True)
+    assert (second['reason'], second['propagations'], second['peak'], second['psi']) == (
+        'total_propagations',
+        1,
+        False,
+        1,
+    )
+    assert second['buffer'] == ('peak-0', 'end-0', 'end-1')
+    assert [event.kind for _, event in steps][-1] == 'discriminator'
+    state = steps[-1][0]
+    assert (state.propagation, state.divergences, stopped_by(state, limits)) == (4, 0, 'total_propagations')
+
+
+@pytest.mark.parametrize(('last', 'reason'), [(0.5, 'patience'), (0.44, 'diverged')])
+def test_another_end_of_the_cycle_comes_before_that_of_the_run(last, reason):
+    limits = dataclasses.replace(LIMITS, total_propagations=3)
+    _, steps = run([0.5, 0.5, last, 0.9], limits)
+    assert [e['reason'] for e in records(steps, 'cycle_end')] == [reason]
+    assert stopped_by(steps[-1][0], limits) == 'total_propagations'
+
+
 def test_stopped_and_resumed_after_every_yield_the_tape_is_the_same():
     script = [0.52, 0.53, 0.51, 0.49, 'nan', 0.55, 0.4, 0.54, 0.53, 0.4, 0.3]
     tape, steps = run(script)
@@ -178,7 +203,15 @@ def test_the_buffer_keeps_its_first_set_and_drops_the_oldest_ending():
 
 @pytest.mark.parametrize(
     ('name', 'value'),
-    [('buffer_size', 1), ('beta_l', 0.0), ('beta_u', -0.1), ('patience', 0), ('max_cycles', 0), ('total_cycles', -1)],
+    [
+        ('buffer_size', 1),
+        ('beta_l', 0.0),
+        ('beta_u', -0.1),
+        ('patience', 0),
+        ('max_cycles', 0),
+        ('total_cycles', -1),
+        ('total_propagations', -1),
+    ],
 )
 def test_impossible_limits_are_refused_by_name(name, value):
     with pytest.raises(UserError, match=f'--{name}={value}'):

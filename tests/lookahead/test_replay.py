@@ -18,7 +18,7 @@ def random_run(seed):
     limits = Limits(
         beta_l=draw.choice([0.01, 0.05]), beta_u=draw.choice([0.0, 0.001, 0.01]), patience=draw.randint(1, 8),
         peak_patience=draw.randint(0, 4), max_cycles=draw.randint(1, 4), buffer_size=draw.randint(2, 4),
-        total_cycles=draw.choice([0, 0, 3, 12]),
+        total_cycles=draw.choice([0, 0, 3, 12]), total_propagations=draw.choice([0, 0, 5, 40]),
     )  # fmt: skip
     walk = [0.5]
     while len(walk) < 5000:
