@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from deeplab_load.data.specs import NAMES
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
 
@@ -26,7 +27,7 @@ def option(default: Any, text: str, choices: Sequence[str] | None = None) -> Any
 class DataOptions:
     """Which data, and where it is."""
 
-    dataset: str = option('', 'Data set: pascal_voc, cityscapes, stanford_background or shapes.')
+    dataset: str = option('', f'Data set: {", ".join(NAMES)} (your own).')
     data_dir: str = option('data', 'Folder of the prepared data sets.')
     vocdevkit: str | None = option(None, 'PASCAL VOC: the VOCdevkit folder, or its tar file.')
     manual_dir: str | None = option(None, 'Folder or archive of the data set as its owners publish it.')
@@ -38,7 +39,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
         if not self.dataset:
-            raise UserError('--dataset is missing: give pascal_voc, cityscapes, stanford_background or shapes.')
+            raise UserError(f'--dataset is missing: give one of {", ".join(NAMES)}.')
         _demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
         _demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
 

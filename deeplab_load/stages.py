@@ -19,10 +19,10 @@ import tensorflow as tf
 import deeplab_load
 from deeplab_load import config as options
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config, EvaluateConfig
+from deeplab_load.config import Config, DataOptions, EvaluateConfig
 from deeplab_load.data.examples import Examples, holdout
-from deeplab_load.data.preparation import prepare
-from deeplab_load.data.specs import DatasetSpec, get_spec
+from deeplab_load.data.preparation import find_spec, prepare
+from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead import events
@@ -81,8 +81,7 @@ def run_directory(config: Config) -> Iterator[Run]:
     if not tf.config.list_physical_devices('GPU'):
         # On a GPU some gradients, such as that of frozen batch norm, have no deterministic kernel and would fail.
         tf.config.experimental.enable_op_determinism()
-    spec = get_spec(config.dataset)
-    directory = RunDirectory(config.run_dir or os.path.join('runs', spec.name))
+    directory = RunDirectory(config.run_dir or os.path.join('runs', config.dataset))
     stop = StopSignal()
     with directory.locked():
         directory.adopt_config({**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'})
@@ -135,10 +134,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def dataset_spec(config: DataOptions) -> DatasetSpec:
+    """What is known of the data set before it is prepared."""
+    return find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
+
+
 def prepare_data(config: Config) -> Data:
     """Prepares the data set, or finds it prepared, and says what is in it."""
-    spec = get_spec(config.dataset)
-    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source)
+    prepared = prepare(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
+    spec = prepared.spec
     validation = prepared.examples(spec.validation_split)
     data = Data(
         spec=spec,
@@ -169,7 +173,7 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
     segmentor = deeplab.build_segmentor(
         Architecture(
             model_variant=config.model_variant,
-            num_classes=get_spec(config.dataset).num_classes,
+            num_classes=dataset_spec(config).num_classes,
             output_stride=config.output_stride,
             depth_multiplier=config.depth_multiplier,
             atrous_rates=config.atrous_rates,
@@ -361,7 +365,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> tuple[Metrics, tuple[str, ...
     Raises:
       UserError: the checkpoint's number of classes is not that of the data set.
     """
-    spec = get_spec(config.dataset)
+    spec = dataset_spec(config)
     if not config.checkpoint:
         raise UserError('--checkpoint is missing: give the prefix of a TF1 checkpoint, such as folder/model.ckpt.')
     run_options = _options_of_run(pathlib.Path(config.checkpoint))

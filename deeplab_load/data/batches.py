@@ -70,7 +70,7 @@ def training_batches(
 
     def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, encoded_label, view_seed = _call(fetch, number, (tf.string, tf.string, tf.int32))
-        image = decode_image(encoded, examples.spec.image_format)
+        image = decode_image(encoded)
         view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip)
         label = view_label_map(decode_label_map(encoded_label), view, crop_size)
         return {'image': view_image(image, view, crop_size, colour), 'label': label}
@@ -97,7 +97,7 @@ def evaluation_batches(
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, encoded_label, image_id = _call(fetch, index, (tf.string, tf.string, tf.string))
-        image = decode_image(encoded, examples.spec.image_format)
+        image = decode_image(encoded)
         label = pad_label_map(decode_label_map(encoded_label), crop_size)
         return {
             'image': tf.ensure_shape(pad_image(image, crop_size, colour), (*crop_size, 3)),
@@ -146,7 +146,7 @@ def discriminator_batches(
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
         types = (tf.string, tf.string, tf.string, tf.bool, tf.int32)
         encoded, truth, other, other_is_real, view_seed = _call(fetch, number, types)
-        image = decode_image(encoded, examples.spec.image_format)
+        image = decode_image(encoded)
         view = _view(tf.shape(image)[:2], crop_size, view_seed, augment=augment)
         truth, other = (view_label_map(decode_label_map(png), view, crop_size) for png in (truth, other))
         image = view_image(image, view, crop_size, colour)

@@ -18,7 +18,7 @@ class Examples:
     """An ordered set of examples of one data set, read one by one from its records.
 
     `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes and `positions`
-    the numbers of the records, one each per example.
+    the numbers of the records, one each per example. Where `labelled` is False every label map is void throughout.
     """
 
     spec: DatasetSpec
@@ -28,6 +28,7 @@ class Examples:
     digests: tuple[str, ...] = dataclasses.field(repr=False)
     positions: tuple[int, ...] = dataclasses.field(repr=False)
     records: Sequence[Any] = dataclasses.field(repr=False, compare=False)
+    labelled: bool = True
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,18 +67,19 @@ class Examples:
         )
 
 
-def open_examples(builder: SegmentationBuilder, split: str) -> Examples:
+def open_examples(builder: SegmentationBuilder, spec: DatasetSpec, split: str) -> Examples:
     """The examples of a prepared split in the order of its list."""
     columns = builder.info.metadata['splits'][split]
     skip = tfds.decode.SkipDecoding()
     return Examples(
-        spec=builder.spec,
+        spec=spec,
         split=split,
         ids=tuple(columns['ids']),
         sizes=tuple((height, width) for height, width in columns['sizes']),
         digests=tuple(columns['digests']),
         positions=tuple(range(len(columns['ids']))),
         records=builder.as_data_source(split, decoders={'image': skip, 'label': skip}),
+        labelled=columns['labelled'],
     )
 
 

@@ -12,18 +12,21 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from absl import logging
 
+from deeplab_load.data.ade20k.builder import Ade20k
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.cityscapes.builder import Cityscapes
 from deeplab_load.data.examples import Examples, open_examples
+from deeplab_load.data.folder.builder import Folder
+from deeplab_load.data.journal import Journal
 from deeplab_load.data.pascal_voc.builder import PascalVoc
 from deeplab_load.data.shapes.builder import Shapes
-from deeplab_load.data.sources import Source, check_files, unpack
-from deeplab_load.data.specs import DatasetSpec, get_spec
+from deeplab_load.data.sources import Source, source_path
+from deeplab_load.data.specs import SPECS, DatasetSpec, get_spec, spec_from_json
 from deeplab_load.data.stanford_background.builder import StanfordBackground
 from deeplab_load.errors import UserError
 
 BUILDERS: dict[str, type[SegmentationBuilder]] = {
-    builder.name: builder for builder in (PascalVoc, Cityscapes, StanfordBackground, Shapes)
+    builder.name: builder for builder in (PascalVoc, Cityscapes, StanfordBackground, Ade20k, Shapes, Folder)
 }
 
 
@@ -35,22 +38,32 @@ class Prepared:
 
     @property
     def spec(self) -> DatasetSpec:
-        """The data set's row in specs.py."""
-        return self.builder.spec
+        """The data set's row in specs.py, or that of the folder it was prepared from."""
+        name = self.builder.name
+        return SPECS[name] if name in SPECS else spec_from_json(self.builder.info.metadata['spec'])
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that can be read."""
         return tuple(self.builder.info.metadata['splits'])
 
-    def examples(self, split: str) -> Examples:
-        """The examples of a split; raises UserError if the source had no such split."""
+    def examples(self, split: str, *, labelled: bool = True) -> Examples:
+        """The examples of a split.
+
+        Raises UserError if the source had no such split, or if `labelled` and it has no labels.
+        """
+        source = self.builder.info.metadata['source']
         if split not in self.splits:
+            hint = f': {self.builder.hints[split]}' if split in self.builder.hints else ''
+            there = ', '.join(self.splits)
+            raise UserError(f'{self.spec.name} as prepared from {source} has no split {split!r}, only {there}{hint}.')
+        examples = open_examples(self.builder, self.spec, split)
+        if labelled and not examples.labelled:
             raise UserError(
-                f'{self.spec.name} as prepared from {self.builder.info.metadata["source"]} has no split {split!r}, '
-                f'only {", ".join(self.splits)}.'
+                f'Split {split!r} of {self.spec.name} as prepared from {source} has no labels: it can be predicted, '
+                'but neither trained nor evaluated on.'
             )
-        return open_examples(self.builder, split)
+        return examples
 
 
 def prepare(
@@ -63,23 +76,42 @@ def prepare(
     """Makes sure that data set `name` lies in `<data_dir>/<name>/<version>`, preparing it if need be.
 
     Every image and label map is checked on the way. What is prepared appears only when it is whole and remembers its
-    source; with `manual_dir` None whatever is prepared is served.
+    source; with `manual_dir` None whatever is prepared is served. A stopped preparation goes on.
 
     Raises:
         UserError: unknown name, missing or damaged files, or data prepared from another source.
     """
-    spec = get_spec(name)
     folder = Path(data_dir).expanduser().absolute()
-    builder = BUILDERS[name](data_dir=folder)
+    builder = _builder(name, folder)
     if not builder.is_present:
         with _locked(folder, name):
             if not builder.is_present:
                 _generate(builder, builder.find_source(manual_dir), folder, progress=progress)
-        builder = BUILDERS[name](data_dir=folder)
+        builder = _builder(name, folder)
     _check_whole(builder)
-    if manual_dir or spec.is_built_in:
+    if manual_dir or builder.spec.is_built_in:
         _check_source(builder, builder.find_source(manual_dir))
     return Prepared(builder)
+
+
+def find_spec(name: str, *, data_dir: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> DatasetSpec:
+    """The row of data set `name` before it is prepared: of a user's own data, by its folder or what is prepared of it.
+
+    Raises:
+        UserError: unknown name, or a folder that is missing or not complete.
+    """
+    builder = _builder(name, Path(data_dir).expanduser().absolute())
+    if name in SPECS:
+        return SPECS[name]
+    if builder.is_present and not manual_dir:
+        return Prepared(builder).spec
+    return builder.open_folder(source_path(manual_dir, builder.spec)).spec
+
+
+def _builder(name: str, folder: Path) -> SegmentationBuilder:
+    if name not in BUILDERS:
+        get_spec(name)  # Raises UserError with the names there are.
+    return BUILDERS[name](data_dir=folder)
 
 
 @contextlib.contextmanager
@@ -111,19 +143,22 @@ def _check_source(builder: SegmentationBuilder, source: Source) -> None:
 
 
 def _generate(builder: SegmentationBuilder, source: Source, folder: Path, *, progress: bool) -> None:
-    """Prepares the data; an archive is unpacked beside them and its files are removed afterwards."""
+    """Prepares the data; an archive is unpacked beside them and its files are removed afterwards.
+
+    The unpacked files and the journal of what was checked stay where it stops.
+    """
     for left_over in Path(builder.data_dir).parent.glob('*incomplete*'):
         shutil.rmtree(left_over)
-    if source.pairs is not None:
-        pairs, unpacked = source.pairs, None
-    else:
-        unpacked = unpack(Path(source.path), folder / f'{builder.name}-unpacked-{source.digest[:12]}')
-        pairs = builder.list_pairs(builder.find_root(unpacked))
-        check_files(pairs)
-    with _quiet_tfds():
-        builder.prepare_from(source, pairs, progress=progress)
-    if unpacked:
-        shutil.rmtree(unpacked)
+    unpacked = folder / f'{builder.name}-unpacked-{source.digest[:12]}'
+    contents = source.open(unpacked)
+    journal = Journal(folder / f'.{builder.name}-{builder.version}.journal')
+    try:
+        with _quiet_tfds():
+            builder.prepare_from(source, contents, journal, progress=progress)
+    finally:
+        journal.close()
+    journal.delete()
+    shutil.rmtree(unpacked, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -16,15 +16,13 @@ class View(NamedTuple):
     mirrored: tf.Tensor
 
 
-def decode_image(encoded: tf.Tensor, image_format: str) -> tf.Tensor:
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes JPEG or PNG bytes to uint8 [height, width, 3]; grey images are repeated in all three channels.
 
     JPEGs are decoded with the accurate DCT, which was TF1's default (and is Pillow's). TF2's default is the fast one:
     it moves pixels by a grey level, and the mIoU of a published checkpoint on VOC by a tenth of a point and more.
     """
-    if image_format == 'jpeg':
-        return tf.io.decode_jpeg(encoded, channels=3, dct_method='INTEGER_ACCURATE')
-    return tf.io.decode_png(encoded, channels=3)
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method='INTEGER_ACCURATE')  # This op decodes PNG too.
 
 
 def decode_label_map(encoded: tf.Tensor) -> tf.Tensor:

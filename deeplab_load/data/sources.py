@@ -2,36 +2,62 @@
 
 import hashlib
 import os
-import shutil
-import tarfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deeplab_load.data.pairs import Pair
+from deeplab_load.data.pairs import DecodeLabels, Pair, RawPair, decode_index_png, read_files
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
 
 Pairs = Mapping[str, Sequence[Pair]]
 
-ARCHIVE_BLOCKS = 64
-ARCHIVE_BLOCK_BYTES = 1 << 16
+
+class Faults(UserError):
+    """All mistakes found in a data set; told by the first, and how many more there are."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        more = len(sentences) - 1
+        count = f' There {"is" if more == 1 else "are"} {more} more: `python -m deeplab_load.data check` tells all.'
+        super().__init__(sentences[0] + (count if more else ''))
+        self.sentences = tuple(sentences)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a data set is made of: the pairs of each split it offers, and how their bytes and labels are read.
+
+    `labels_text` is what else than a label file's bytes decides how its labels are read.
+    """
+
+    spec: DatasetSpec
+    pairs: Pairs
+    read: Callable[[Sequence[Pair]], Iterator[RawPair]] = read_files
+    decode_labels: DecodeLabels = decode_index_png
+    labels_text: str = ''
+
+    def key(self, raw: RawPair) -> str:
+        """Hex digest of all that decides the outcome of a pair's check."""
+        digest = hashlib.sha256(f'{self.spec} {self.decode_labels.__qualname__} {self.labels_text}'.encode())
+        for part in (raw.image, raw.labels or b''):
+            digest.update(hashlib.sha256(part).digest())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Source:
-    """What data are prepared from: the pairs listed in a folder, or an archive still to be unpacked."""
+    """Where a data set is prepared from; `open` gives its contents, unpacking archives into the folder named."""
 
     path: str
     digest: str
-    pairs: Pairs | None = None
+    open: Callable[[Path], Contents]
 
 
 def source_path(manual_dir: str | os.PathLike | None, spec: DatasetSpec) -> Path:
     """The absolute path of the folder or archive the user named; raises UserError if there is none."""
     if not manual_dir:
-        raise UserError(f'{spec.name} is not prepared yet: name {spec.source} with {spec.source_flag}.')
+        download = ', or let --download fetch it' if spec.downloads else ''
+        raise UserError(f'{spec.name} is not prepared yet: name {spec.source} with {spec.source_flag}{download}.')
     path = Path(manual_dir).expanduser().absolute()
     if not path.exists():
         raise UserError(f'{path} does not exist: name {spec.source} with {spec.source_flag}.')
@@ -49,60 +75,32 @@ def only_root(folder: Path, candidates: Iterable[Path], holds: str, spec: Datase
     return found[0]
 
 
-def folder_digest(pairs: Pairs) -> str:
-    """Hex digest of the lists and of the size of every file listed; an edit that keeps all sizes is not seen.
+def folder_digest(contents: Contents) -> str:
+    """Hex digest of the lists, of the size of every file listed, and of the text that says how labels are read.
 
-    Raises UserError naming the first file that a list names but the disk does not hold.
+    An edit that keeps all sizes is not seen. Raises Faults naming every listed file that is missing.
     """
-    lines = [f'{split} {pair.image_id} {sizes}\n' for split, pair, sizes in _file_sizes(pairs)]
+    lines, faults = [contents.labels_text], []
+    for split in sorted(contents.pairs):
+        for pair in contents.pairs[split]:
+            try:
+                sizes = [path.stat().st_size for path in (pair.image, pair.labels) if path]
+                lines.append(f'{split} {pair.image_id} {sizes}\n')
+            except OSError as error:
+                faults.append(
+                    f'{error.filename} is missing, although split {split!r} lists {pair.image_id!r}: '
+                    'complete the folder or take the entry off the list.'
+                )
+    if faults:
+        raise Faults(faults)
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 
-def check_files(pairs: Pairs) -> None:
-    """Raises UserError naming the first file that a list names but the disk does not hold."""
-    for _ in _file_sizes(pairs):
-        pass
-
-
-def _file_sizes(pairs: Pairs) -> Iterator[tuple[str, Pair, list[int]]]:
-    for split in sorted(pairs):
-        for pair in pairs[split]:
-            yield split, pair, [_file_size(path, pair, split) for path in (pair.image, pair.labels)]
-
-
-def _file_size(path: Path, pair: Pair, split: str) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise UserError(
-            f'{path} is missing, although split {split!r} lists {pair.image_id!r}: '
-            'complete the folder or take the entry off the list.'
-        ) from error
-
-
-def archive_digest(path: Path) -> str:
-    """Hex digest of an archive's size and of blocks spread evenly over it, read in a moment however large it is."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open('rb') as archive:
-        for block in range(ARCHIVE_BLOCKS):
-            archive.seek(block * size // ARCHIVE_BLOCKS)
-            digest.update(archive.read(ARCHIVE_BLOCK_BYTES))
-    return digest.hexdigest()
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpacks a tar into `folder`, which appears only when whole; raises UserError naming a damaged archive."""
-    if folder.is_dir():
-        return folder
-    partial = folder.with_name(f'.{folder.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(partial, filter='data')
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        shutil.rmtree(partial)
-        raise UserError(f'{archive} is not a whole tar archive ({error}): get it again.') from error
-    partial.rename(folder)
-    return folder
+def check_ids(ids: Sequence[str], path: Path) -> None:
+    """Raises UserError naming the list `path` if it is empty or has an entry twice."""
+    if not ids:
+        raise UserError(f'{path} lists no images: complete it, or remove it so that {path.stem!r} is not offered.')
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise UserError(f'{path} lists {twice!r} more than once: take the second entry off the list.')

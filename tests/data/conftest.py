@@ -59,6 +59,27 @@ def make_voc(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
 
 
 @pytest.fixture
+def make_folder(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
+    """Makes a user's own data set of three classes and ten grey or palette masks, and gives its folder."""
+
+    def make(name: str = 'mine', classes: str = 'ground\nthing\nsky\n') -> pathlib.Path:
+        root = tmp_path / name
+        for part in ('images', 'masks'):
+            (root / part).mkdir(parents=True)
+        for number in range(10):
+            height, width = 33 + number, 49 - number
+            labels = np.zeros((height, width), np.uint8)
+            labels[: height // 2], labels[5:20, 5:20], labels[0] = 2, 1, 255
+            pixels = 80 * np.minimum(labels, 2)[..., None] + drawn_pixels(number % 5, height, width) // 4
+            Image.fromarray(pixels).save(root / f'images/im {number}.{"png" if number % 2 else "jpg"}')
+            save_palette_mask(root / f'masks/im {number}.png', labels)
+        (root / 'classes.txt').write_text(classes)
+        return root
+
+    return make
+
+
+@pytest.fixture
 def voc(make_voc: Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> Prepared:
     return prepare('pascal_voc', data_dir=tmp_path / 'data', manual_dir=make_voc(), progress=False)
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from deeplab_load.data.cityscapes.builder import train_ids
+from deeplab_load.data.cityscapes.label_ids import label_ids, train_ids
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.preprocessing import decode_label_map
 from deeplab_load.errors import UserError
@@ -31,6 +31,14 @@ def test_label_ids_map_to_the_published_train_ids():
 def test_all_other_label_ids_are_void():
     others = sorted({*range(34), 255} - {7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33})
     assert set(train_ids(np.array([others], np.uint8), PATH).ravel()) == {255}
+
+
+def test_train_ids_map_back_to_their_label_ids():
+    published = np.array([[7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]], np.uint8)
+    np.testing.assert_array_equal(label_ids(train_ids(published, PATH)), published)
+    np.testing.assert_array_equal(label_ids(np.array([[255, 0]], np.uint8)), [[0, 7]])
+    with pytest.raises(ValueError, match=r'no train ids \[19\]'):
+        label_ids(np.array([[18, 19]], np.uint8))
 
 
 def test_unknown_label_ids_are_told():

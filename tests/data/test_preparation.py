@@ -9,8 +9,12 @@ import time
 
 import pytest
 
+from deeplab_load.data import builder
+from deeplab_load.data.journal import Journal
+from deeplab_load.data.pairs import check_pair
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.shapes import builder as shapes_builder
+from deeplab_load.data.sources import Faults
 from deeplab_load.errors import UserError
 
 
@@ -74,7 +78,7 @@ def test_killed_preparation_leaves_nothing_that_is_taken_for_whole(tmp_path, mon
     monkeypatch.setattr(shapes_builder, 'COUNTS', {'train': 3, 'val': 2})
     prepared = prepare('shapes', data_dir=data_dir, progress=False)
     assert {split: len(prepared.examples(split)) for split in prepared.splits} == {'train': 3, 'val': 2}
-    assert [path.name for path in data_dir.glob('shapes/*')] == ['1.0.0']
+    assert [path.name for path in data_dir.glob('shapes/*')] == ['1.1.0']
 
 
 def test_preparing_is_silent_where_there_is_no_terminal(make_voc, tmp_path, capfd):
@@ -89,3 +93,39 @@ def test_nothing_reaches_for_the_network(make_voc, tmp_path, monkeypatch):
     monkeypatch.setattr('socket.socket.connect', refuse)
     monkeypatch.setattr('socket.getaddrinfo', refuse)
     assert prepare_voc(tmp_path, make_voc()).splits == ('train', 'val')
+
+
+def test_all_faults_are_told_and_what_was_checked_is_not_checked_again(make_voc, tmp_path, monkeypatch):
+    root = make_voc() / 'VOC2012'
+    whole = {number: (root / f'JPEGImages/img_{number}.jpg').read_bytes() for number in (1, 3)}
+    for number, data in whole.items():
+        (root / f'JPEGImages/img_{number}.jpg').write_bytes(data[:-40])
+    with pytest.raises(Faults, match=r'img_1\.jpg is a damaged .* There is 1 more') as caught:
+        prepare_voc(tmp_path, root)
+    assert [name in fault for name, fault in zip(('img_1', 'img_3'), caught.value.sentences, strict=True)] == [True] * 2
+    for number, data in whole.items():
+        (root / f'JPEGImages/img_{number}.jpg').write_bytes(data)
+    checked = []
+    monkeypatch.setattr(builder, 'check_pair', lambda raw, *rest: checked.append(raw) or check_pair(raw, *rest))
+    prepared = prepare_voc(tmp_path, root)
+    assert [raw.pair.image_id for raw in checked] == ['img_1', 'img_3']
+    apart = prepare('pascal_voc', data_dir=tmp_path / 'apart', manual_dir=root, progress=False)
+    for split in ('train', 'val'):
+        assert prepared.examples(split).fingerprint == apart.examples(split).fingerprint
+    assert prepared.builder.info.metadata['splits'] == apart.builder.info.metadata['splits']
+    assert not list((tmp_path / 'data').glob('.*journal'))
+
+
+def test_the_journal_survives_a_kill(tmp_path):
+    code = (
+        'import os, numpy; from pathlib import Path; from deeplab_load.data.journal import *; '
+        f'journal = Journal(Path({str(tmp_path / "journal")!r})); '
+        '[journal.add(str(n), CheckedPair((n, 2), b"map", numpy.arange(256))) for n in range(100)]; os._exit(1)'
+    )
+    root = pathlib.Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': str(root)}, check=False)
+    journal = Journal(tmp_path / 'journal')
+    assert journal.get('63').size == (63, 2)
+    assert journal.get('63').pixels.tolist() == list(range(256))
+    assert journal.get('99') is None
+    journal.close()

@@ -88,4 +88,4 @@ def test_label_maps_survive_their_encoding():
 def test_grey_images_get_three_channels():
     buffer = io.BytesIO()
     Image.fromarray(np.full((4, 5), 77, np.uint8)).save(buffer, format='JPEG')
-    np.testing.assert_array_equal(decode_image(tf.constant(buffer.getvalue()), 'jpeg'), np.full((4, 5, 3), 77))
+    np.testing.assert_array_equal(decode_image(tf.constant(buffer.getvalue())), np.full((4, 5, 3), 77))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deeplab_load.data.preparation import prepare
-from deeplab_load.data.stanford_background.builder import StanfordBackground, split_ids
+from deeplab_load.data.stanford_background.builder import decode_regions, split_ids
 from deeplab_load.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_split_is_fixed_and_in_the_articles_proportion():
 def test_negative_labels_are_void(tmp_path):
     path = tmp_path / 'x.regions.txt'
     path.write_text('0 7 -1\n3 -2 4\n')
-    np.testing.assert_array_equal(StanfordBackground.read_labels(path), [[0, 7, 255], [3, 255, 4]])
+    np.testing.assert_array_equal(decode_regions(path.read_bytes(), path), [[0, 7, 255], [3, 255, 4]])
 
 
 @pytest.mark.parametrize('text', ['', '0 1\n2\n', '0 x\n', '0 300\n', '\xff'])
@@ -39,7 +39,7 @@ def test_text_that_is_no_label_matrix_is_told(tmp_path, text):
     path = tmp_path / 'x.regions.txt'
     path.write_text(text)
     with pytest.raises(UserError, match=r'x\.regions\.txt is not a matrix of'):
-        StanfordBackground.read_labels(path)
+        decode_regions(path.read_bytes(), path)
 
 
 def test_label_out_of_range_is_told(tmp_path):

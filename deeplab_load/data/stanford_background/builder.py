@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from deeplab_load.data.builder import SegmentationBuilder
-from deeplab_load.data.pairs import Pair, read_bytes
-from deeplab_load.data.sources import only_root
+from deeplab_load.data.pairs import Pair
+from deeplab_load.data.sources import Contents, only_root
 from deeplab_load.data.specs import STANFORD_BACKGROUND
 from deeplab_load.errors import UserError
 
@@ -34,29 +34,27 @@ class StanfordBackground(SegmentationBuilder):
     spec = STANFORD_BACKGROUND
 
     @classmethod
-    def find_root(cls, folder: Path) -> Path:
-        """The iccv09Data folder, which may be named itself or by its parent."""
-        return only_root(folder, [folder, folder / 'iccv09Data'], 'labels', cls.spec)
-
-    @classmethod
-    def list_pairs(cls, root: Path) -> dict[str, list[Pair]]:
+    def open_folder(cls, folder: Path) -> Contents:
         """Every images/*.jpg with labels/*.regions.txt, dealt out to the three splits."""
+        root = only_root(folder, [folder, folder / 'iccv09Data'], 'labels', cls.spec)
         splits = split_ids(sorted(path.stem for path in (root / 'images').glob('*.jpg')))
         if not all(splits.values()):
             raise UserError(f'{root / "images"} holds too few images for three splits: complete the iccv09Data folder.')
-        return {
+        pairs = {
             split: [Pair(i, root / 'images' / f'{i}.jpg', root / 'labels' / f'{i}.regions.txt') for i in ids]
             for split, ids in splits.items()
         }
+        return Contents(cls.spec, pairs, decode_labels=decode_regions)
 
-    @classmethod
-    def read_labels(cls, path: Path) -> np.ndarray:
-        """The matrix of class numbers in a text file, one row of pixels a line."""
-        rows = [line.split() for line in read_bytes(path).splitlines() if line.strip()]
-        try:
-            labels = np.array(rows, dtype=np.int32)
-        except ValueError as error:
-            raise UserError(f'{path} is not a matrix of integers: replace it by a whole one.') from error
-        if labels.ndim != 2 or labels.max() >= cls.spec.ignore_label:
-            raise UserError(f'{path} is not a matrix of class numbers: replace it by a whole one.')
-        return np.where(labels < 0, cls.spec.ignore_label, labels).astype(np.uint8)
+
+def decode_regions(data: bytes, path: Path) -> np.ndarray:
+    """The matrix of class numbers in a text file, one row of pixels a line; negative ones are void."""
+    rows = [line.split() for line in data.splitlines() if line.strip()]
+    try:
+        labels = np.array(rows, dtype=np.int32)
+    except ValueError as error:
+        raise UserError(f'{path} is not a matrix of integers: replace it by a whole one.') from error
+    void = STANFORD_BACKGROUND.ignore_label
+    if labels.ndim != 2 or labels.max() >= void:
+        raise UserError(f'{path} is not a matrix of class numbers: replace it by a whole one.')
+    return np.where(labels < 0, void, labels).astype(np.uint8)

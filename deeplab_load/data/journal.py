@@ -1,0 +1,53 @@
+"""What a preparation has checked so far, kept on the disk: after a stop or a fault the rest is checked, not all."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_load.data.pairs import CheckedPair
+
+COMMIT_EVERY = 64
+
+
+class Journal:
+    """Checked pairs by the digest of what was checked; at most the last `COMMIT_EVERY` are lost by a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = sqlite3.connect(path)
+        self._database.execute(
+            'CREATE TABLE IF NOT EXISTS checked (digest TEXT PRIMARY KEY, height, width, label_map, pixels)'
+        )
+        self._fresh = 0
+
+    def get(self, digest: str) -> CheckedPair | None:
+        """The checked pair of this digest, if there is one."""
+        row = self._database.execute(
+            'SELECT height, width, label_map, pixels FROM checked WHERE digest = ?', (digest,)
+        ).fetchone()
+        if row is None:
+            return None
+        pixels = np.zeros(256, np.int64)
+        for label, count in json.loads(row[3]):
+            pixels[label] = count
+        return CheckedPair((row[0], row[1]), row[2], pixels)
+
+    def add(self, digest: str, checked: CheckedPair) -> None:
+        """Keeps a checked pair."""
+        pixels = json.dumps([(int(label), int(checked.pixels[label])) for label in np.flatnonzero(checked.pixels)])
+        row = (digest, *checked.size, checked.label_map, pixels)
+        self._database.execute('INSERT OR REPLACE INTO checked VALUES (?, ?, ?, ?, ?)', row)
+        self._fresh += 1
+        if self._fresh % COMMIT_EVERY == 0:
+            self._database.commit()
+
+    def close(self) -> None:
+        """Writes what is not written yet."""
+        self._database.commit()
+        self._database.close()
+
+    def delete(self) -> None:
+        """Removes the journal: what it helped to prepare is whole."""
+        self._path.unlink()
