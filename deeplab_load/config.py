@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,14 +39,17 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
-        if not self.dataset:
-            raise UserError(f'--dataset is missing: give one of {", ".join(NAMES)}.')
         _demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
         _demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
 
         _demand(all(side > 0 for side in self.eval_crop_size), self, 'eval_crop_size', 'above 0')
-        if self.vocdevkit and (self.dataset != 'pascal_voc' or self.manual_dir):
+        if self.vocdevkit and (self.dataset not in ('', 'pascal_voc') or self.manual_dir):
             raise UserError('--vocdevkit is for --dataset=pascal_voc, in place of --manual_dir; leave one of them out.')
+
+    def require_dataset(self) -> None:
+        """Raises UserError if no data set is named."""
+        if not self.dataset:
+            raise UserError(f'--dataset is missing: give one of {", ".join(NAMES)}.')
 
     @property
     def source(self) -> str | None:
@@ -57,13 +61,33 @@ class DataOptions:
 class EvaluateConfig(DataOptions):
     """Options of `deeplab_load.evaluate`."""
 
-    checkpoint: str | None = option(None, 'TF1 checkpoint (prefix or folder), or frozen graph (*.pb).')
+    checkpoint: str | None = option(
+        None,
+        'Run directory (its best model), TF1 checkpoint (prefix or folder), frozen graph (*.pb), .keras file, '
+        'SavedModel folder, or name of a downloaded checkpoint.',
+    )
+    checkpoints_dir: str = option('checkpoints', 'Folder of the downloaded checkpoints.')
     output_stride: int | None = option(
         None, "8, 16 or 32; by default the run's that the checkpoint is of, else as published."
     )
     atrous_rates: tuple[int, ...] = option((), "Rates of ASPP; by default the run's, or the original's for the stride.")
     split: str | None = option(None, 'Split to evaluate on; the data set has its default.')
+    eval_scales: tuple[float, ...] = option((1.0,), 'Scales of the image whose probabilities are averaged.')
+    eval_flip: bool = option(False, 'Average over mirrored images too.')
+    boundary_width: float = option(
+        0.0075, 'Width of boundary IoU and F: pixels, or below 1 a share of the diagonal; 0 leaves both out.'
+    )
+    worst: int = option(10, 'Number of worst images to list.')
     json: str | None = option(None, 'File for the metrics as JSON, fractions in [0, 1].')
+    output_dir: str | None = option(None, 'Folder for the CSV files, confusion matrices and pictures of worst images.')
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values with which nothing can be evaluated."""
+        super().__post_init__()
+        _demand(all(scale > 0 for scale in self.eval_scales), self, 'eval_scales', 'above 0')
+        _demand(len(self.eval_scales) > 0, self, 'eval_scales', 'one or more scales, such as 0.5,1,1.5')
+        _demand(0 <= self.boundary_width < math.inf, self, 'boundary_width', 'at least 0')
+        _demand(self.worst >= 0, self, 'worst', 'at least 0')
 
 
 @dataclass(frozen=True)
@@ -125,6 +149,7 @@ class Config(DataOptions):
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which the job cannot run."""
+        self.require_dataset()
         super().__post_init__()
         positive = (
             'pixelwise_learning_rate', 'pixelwise_batch_size', 'steps_per_propagation',
@@ -164,6 +189,14 @@ def _demand(holds: bool, config: Any, name: str, rule: str) -> None:
 def to_json(config: Any) -> dict[str, Any]:
     """The options under their flags' names."""
     return dataclasses.asdict(config)
+
+
+def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
+    """The options, those of `names` that were left at their defaults taken from `values` where they are there."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    left = [name for name in names if name in values and getattr(config, name) == defaults[name]]
+    taken = {name: tuple(values[name]) if isinstance(values[name], list) else values[name] for name in left}
+    return dataclasses.replace(config, **taken)  # type: ignore[type-var]
 
 
 # Where things are and how long a run may be: the results up to any point do not depend on these options, so a stopped
@@ -216,15 +249,20 @@ def _plain_type(hint: Any) -> type:
 
 def from_flags(cls: type[C], flag_values: flags.FlagValues = flags.FLAGS) -> C:
     """The options as the flags give them."""
-    values = {}
+    values, hints = {}, typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         value = flag_values[field.name].value
-        values[field.name] = _integers(field.name, value) if isinstance(value, list) else value
+        values[field.name] = _items(field.name, value, hints[field.name]) if isinstance(value, list) else value
     return cls(**values)
 
 
-def _integers(name: str, values: list[str]) -> tuple[int, ...]:
+_EXAMPLES = {int: 'whole numbers, such as --{}=6,12,18', float: 'numbers, such as --{}=0.5,1,1.5'}
+
+
+def _items(name: str, values: list[str], hint: Any) -> tuple:
+    """The items of a list option as the type in its hint, `tuple[int, ...]`."""
+    kind = typing.get_args(hint)[0]
     try:
-        return tuple(int(v) for v in values)
+        return tuple(kind(v) for v in values)
     except ValueError:
-        raise UserError(f'--{name}={",".join(values)} must be whole numbers, such as --{name}=6,12,18.') from None
+        raise UserError(f'--{name}={",".join(values)} must be {_EXAMPLES[kind].format(name)}.') from None

@@ -1,10 +1,8 @@
-"""Evaluation by itself: `python -m deeplab_load.evaluate --checkpoint=PREFIX --dataset=pascal_voc --vocdevkit=FOLDER`.
+"""Evaluation by itself: `python -m deeplab_load.evaluate --checkpoint=MODEL --dataset=pascal_voc --vocdevkit=FOLDER`.
 
-What the model is, it reads from the checkpoint.
+What the model is, it reads from the checkpoint; of a run directory it takes the best model, with the run's options.
 """
 
-import dataclasses
-import json
 import pathlib
 
 from deeplab_load.commands import load_quietly, run_command
@@ -18,15 +16,13 @@ def main() -> None:
 
 
 def job(config: EvaluateConfig) -> None:
-    """Evaluates a TF1 checkpoint on a split of a data set; prints the table and writes the JSON."""
+    """Evaluates a model on a split of a data set; prints the table and writes the files that were asked for."""
     if config.json and not pathlib.Path(config.json).parent.is_dir():
         raise UserError(f'--json={config.json} is in a folder that does not exist; make it first.')
-    stages = load_quietly('deeplab_load.stages')
-    metrics, classes = stages.evaluate_checkpoint(config)
-    print(stages.metrics_table(classes, {'IoU': metrics}))
-    if config.json:
-        record = {**dataclasses.asdict(metrics), 'per_class': dict(zip(classes, metrics.per_class, strict=True))}
-        pathlib.Path(config.json).write_text(json.dumps(record, indent=1) + '\n')
+    if not config.checkpoint:
+        raise UserError('--checkpoint is missing: give a run directory, or the prefix of a TF1 checkpoint.')
+    appraisal = load_quietly('deeplab_load.appraisal')  # TensorFlow is loaded once the flags are right.
+    appraisal.show(config, appraisal.appraise(config))
 
 
 if __name__ == '__main__':

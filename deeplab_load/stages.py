@@ -1,7 +1,6 @@
 """The stages of the main job: each one hands the options on by keyword and says what it did."""
 
 import contextlib
-import dataclasses
 import functools
 import os
 import pathlib
@@ -10,7 +9,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +17,7 @@ import tensorflow as tf
 import deeplab_load
 from deeplab_load import config as options
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config, DataOptions, EvaluateConfig
+from deeplab_load.config import Config
 from deeplab_load.data.examples import Examples, holdout
 from deeplab_load.data.preparation import find_spec, prepare
 from deeplab_load.data.specs import DatasetSpec
@@ -36,12 +34,11 @@ from deeplab_load.reporting.events import Scalars, sentence
 from deeplab_load.reporting.figures import convergence_figure, read_events
 from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import metrics_table
-from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.serving import export as serving
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
-from deeplab_load.training.durable import RunDirectory, read_config
+from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.luc import LucPlayers
 from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
@@ -134,7 +131,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def dataset_spec(config: DataOptions) -> DatasetSpec:
+def dataset_spec(config: Config) -> DatasetSpec:
     """What is known of the data set before it is prepared."""
     return find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
 
@@ -349,43 +346,3 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
         'TensorBoard': path / 'tensorboard',
     }
     say('\n'.join(f'{what}: {where}' for what, where in places.items()))
-
-
-def _options_of_run(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """The options of the run that a checkpoint is a snapshot of; none if it is not in a run directory."""
-    for folder in list(checkpoint.absolute().parents)[:3]:
-        if folder.name == 'checkpoints' and (folder.parent / 'events.jsonl').exists():
-            return read_config(folder.parent)
-    return {}
-
-
-def evaluate_checkpoint(config: EvaluateConfig) -> tuple[Metrics, tuple[str, ...]]:
-    """Evaluates a TF1 checkpoint on a split; returns the metrics and the names of the classes.
-
-    Raises:
-      UserError: the checkpoint's number of classes is not that of the data set.
-    """
-    spec = dataset_spec(config)
-    if not config.checkpoint:
-        raise UserError('--checkpoint is missing: give the prefix of a TF1 checkpoint, such as folder/model.ckpt.')
-    run_options = _options_of_run(pathlib.Path(config.checkpoint))
-    stride = config.output_stride or run_options.get('output_stride')
-    architecture = inspect(config.checkpoint).architecture(stride)
-    if architecture.num_classes != spec.num_classes:
-        raise UserError(
-            f'The checkpoint {config.checkpoint} has {architecture.num_classes} classes and {spec.name} has '
-            f'{spec.num_classes}; give the data set that it was trained on.'
-        )
-    rates = config.atrous_rates
-    if not rates and stride == run_options.get('output_stride'):
-        rates = tuple(run_options.get('atrous_rates', ()))
-    if rates:
-        architecture = dataclasses.replace(architecture, atrous_rates=rates)
-    say(f'{config.checkpoint} at output stride {architecture.output_stride}.')
-    segmentor = deeplab.build_segmentor(architecture)
-    restore(segmentor, config.checkpoint)
-    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source)
-    examples = prepared.examples(config.split or spec.evaluation_split)
-    crop_size = _size(config.eval_crop_size) or spec.eval_crop_size
-    judge = Evaluator(segmentor, crop_size=crop_size, batch_size=config.eval_batch_size)
-    return summarise(judge.confusion(examples)), spec.classes

@@ -1,6 +1,7 @@
 """Evaluation of a segmentor on a data set, and its label maps."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,15 +11,24 @@ from deeplab_load.catalog import mean_pixel
 from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
-from deeplab_load.models.inference import upsampled_logits
+from deeplab_load.models.inference import PLAIN, Inference, crop_labels, upsampled_logits
 from deeplab_load.reporting.progress import progress
+from deeplab_load.restore.segmentors import any_size, strides
+
+
+class Prediction(NamedTuple):
+    """A model's label map of an example beside the true one, both uint8 `[height, width]` at the image's size."""
+
+    image_id: str
+    label: np.ndarray
+    label_map: np.ndarray
 
 
 class Evaluator:
-    """Runs one segmentor over examples, whole images padded to the evaluation crop, single scale, no flips.
+    """Runs one segmentor over examples, whole images padded to the evaluation crop.
 
     `check` is called between batches and may raise, to stop. Source: TF1 `eval.py`: the logits are upsampled to the
-    crop, padding has the ignore label.
+    crop, padding has the ignore label; with several scales or flips probabilities are averaged.
     """
 
     def __init__(
@@ -27,33 +37,39 @@ class Evaluator:
         *,
         crop_size: tuple[int, int],
         batch_size: int,
+        inference: Inference = PLAIN,
         check: Callable[[], None] = lambda: None,
     ):
         self.crop_size, self.batch_size, self.check = crop_size, batch_size, check
         self.num_classes = segmentor.output_shape[-1]
         self.colour = mean_pixel(segmentor.name)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
-        self._predict = tf.function(lambda images: predictions(segmentor, images), input_signature=[signature])
+        self._predict = tf.function(label_mapper(segmentor, inference), input_signature=[signature])
 
     def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
         """Counts the pixels of each (label, prediction): int64 `[classes, classes]`."""
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         for batch in self._batches(examples, title, interruptible):
-            counts = confusion_matrix(
-                batch['label'],
-                self._predict(batch['image']),
+            total += confusion_matrix(
+                batch['label'].numpy(),
+                self._predict(batch['image']).numpy(),
                 num_classes=self.num_classes,
                 ignore_label=examples.spec.ignore_label,
             )
-            total += counts.numpy()
         return total
+
+    def predictions(self, examples: Examples, title: str = 'evaluation') -> Iterator[Prediction]:
+        """Yields the label map of each example, in order."""
+        for batch in self._batches(examples, title, True):
+            maps = self._predict(batch['image']).numpy()
+            rows = zip(batch['image_id'].numpy(), batch['size'].numpy(), batch['label'].numpy(), maps, strict=True)
+            for name, (height, width), label, label_map in rows:
+                yield Prediction(name.decode(), label[:height, :width], label_map[:height, :width])
 
     def label_maps(self, examples: Examples, title: str = 'label maps') -> Iterator[tuple[str, np.ndarray]]:
         """Yields (image id, uint8 `[height, width]` map at the image's size) in the order of the examples."""
-        for batch in self._batches(examples, title, True):
-            maps = self._predict(batch['image']).numpy()
-            for name, size, label_map in zip(batch['image_id'].numpy(), batch['size'].numpy(), maps, strict=True):
-                yield name.decode(), label_map[: size[0], : size[1]]
+        for image_id, _, label_map in self.predictions(examples, title):
+            yield image_id, label_map
 
     def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
         batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
@@ -62,6 +78,15 @@ class Evaluator:
             if interruptible:
                 self.check()
             yield batch
+
+
+def label_mapper(segmentor: keras.Model, inference: Inference = PLAIN) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from windows `[batch, h, w, 3]` in 0 to 255 to their label maps, uint8 `[batch, h, w]`."""
+    if not inference.averages:
+        return lambda images: predictions(segmentor, images)
+    _, logits_stride = strides(segmentor)
+    network = any_size(segmentor)
+    return lambda images: tf.cast(crop_labels(network, images, logits_stride, inference), tf.uint8)
 
 
 def predictions(segmentor: keras.Model, images: tf.Tensor) -> tf.Tensor:

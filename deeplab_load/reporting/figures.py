@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use('Agg')
 from matplotlib import pyplot as plt
@@ -45,5 +47,26 @@ def convergence_figure(events: list[dict], file: str | os.PathLike) -> None:
     axes.legend()
     axes.grid(alpha=0.3)
     pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120, bbox_inches='tight')
+    plt.close(figure)
+
+
+def confusion_figure(matrix: np.ndarray, classes: Sequence[str], file: str | os.PathLike, *, title: str) -> None:
+    """Draws a confusion matrix, counts or shares, and writes it as PNG; cells without a value are grey.
+
+    Counts are drawn on a logarithmic scale, which has no place for 0.
+    """
+    counts = matrix.dtype.kind == 'i'
+    side = max(6.0, 0.28 * len(classes))
+    figure, axes = plt.subplots(figsize=(side + 1.5, side))
+    scale = mpl.colors.LogNorm(vmin=1, vmax=max(2, matrix.max())) if counts else mpl.colors.Normalize(0, 1)
+    shown = np.ma.masked_less(matrix, 1) if counts else np.ma.masked_invalid(matrix)
+    colours = mpl.colormaps['Blues'].with_extremes(bad='0.9')
+    figure.colorbar(axes.imshow(shown, norm=scale, cmap=colours), ax=axes, fraction=0.046)
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    axes.set_xlabel('prediction')
+    axes.set_ylabel('label')
+    axes.set_title(title)
     figure.savefig(file, dpi=120, bbox_inches='tight')
     plt.close(figure)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from deeplab_load.evaluation.assessment import Assessment
 from deeplab_load.metrics import Metrics
 
 
@@ -21,7 +22,12 @@ def percent(value: float | None) -> str:
     return '-' if value is None else f'{100 * value:.2f}'
 
 
-MEANS = {'mIoU': 'miou', 'mIoU, classes that occur': 'miou_present', 'pixel accuracy': 'pixel_accuracy'}
+MEANS = {
+    'mIoU': 'miou',
+    'mIoU, classes that occur': 'miou_present',
+    'pixel accuracy': 'pixel_accuracy',
+    'frequency-weighted IoU': 'frequency_weighted_iou',
+}
 
 
 def metrics_table(classes: Sequence[str], columns: dict[str, Metrics]) -> str:
@@ -38,3 +44,21 @@ def _difference(cells: Sequence[float | None]) -> list[str]:
         return []
     before, after = cells
     return ['-' if before is None or after is None else f'{100 * (after - before):+.2f}']
+
+
+def assessment_table(classes: Sequence[str], assessment: Assessment) -> str:
+    """IoU, precision, recall and boundary metrics per class in percent, then the means and the worst images."""
+    metrics, boundaries = assessment.metrics, assessment.boundaries
+    columns = {'IoU': metrics.per_class, 'precision': metrics.precision, 'recall': metrics.recall}
+    means = [(title, getattr(metrics, name)) for title, name in MEANS.items()]
+    if boundaries:
+        columns |= {'boundary IoU': boundaries.per_class_iou, 'boundary F': boundaries.per_class_f}
+        width = f'{100 * assessment.boundary_width:g} % of the diagonal'
+        width = width if assessment.boundary_width < 1 else f'{assessment.boundary_width:g} pixels'
+        means += [(f'boundary IoU, {width}', boundaries.iou), (f'boundary F, {width}', boundaries.f)]
+    rows = [(name, *map(percent, cells)) for name, *cells in zip(classes, *columns.values(), strict=True)]
+    parts = [table(['in %', *columns], rows), table(['in %', ''], [(title, percent(value)) for title, value in means])]
+    if assessment.worst:
+        worst = [(score.prediction.image_id, percent(score.miou)) for score in assessment.worst]
+        parts.append(table(['worst images', 'mIoU'], worst))
+    return '\n\n'.join(parts)

@@ -86,7 +86,7 @@ def label_maps(
     asked = Inference.from_flags(flags) if flags else getattr(model, 'inference', inference.PLAIN)
     output_stride, logits_stride = strides(model)
     fixed = _size(crop_size) or _fixed_size(model)
-    network = model if asked.inference_scales == asked.image_pyramid == (1.0,) else _any_size(model)
+    network = model if asked.inference_scales == asked.image_pyramid == (1.0,) else any_size(model)
     maps = []
     for image in images:
         labels = inference.label_maps(
@@ -102,7 +102,7 @@ def label_maps(
     return maps
 
 
-def _any_size(model: keras.Model) -> keras.Model:
+def any_size(model: keras.Model) -> keras.Model:
     """The same layers behind an input of every size, for images at other scales than the crop's."""
     image = keras.Input((None, None, 3), name='image')
     return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)

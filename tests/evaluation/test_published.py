@@ -2,8 +2,8 @@
 
 import pytest
 
+from deeplab_load.appraisal import appraise
 from deeplab_load.config import EvaluateConfig
-from deeplab_load.stages import evaluate_checkpoint
 
 
 @pytest.fixture(scope='module')
@@ -20,7 +20,8 @@ def test_the_figures_are_the_originals(testdata, data_dir, output_stride, miou, 
         data_dir=data_dir,
         output_stride=output_stride,
     )
-    metrics, classes = evaluate_checkpoint(config)
+    found = appraise(config)
+    metrics, classes = found.assessment.metrics, found.examples.spec.classes
     assert metrics.miou == pytest.approx(miou, abs=2e-4)
     assert metrics.pixel_accuracy == pytest.approx(pixel_accuracy, abs=2e-4)
     # No bird occurs, but some pixels are taken for one: its IoU of 0 counts in the original's mean.

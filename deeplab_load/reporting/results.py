@@ -1,0 +1,106 @@
+"""The files of an evaluation: JSON, CSV, confusion matrices and the worst images."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from deeplab_load.data.examples import Examples
+from deeplab_load.data.preprocessing import decode_image
+from deeplab_load.errors import UserError
+from deeplab_load.evaluation.assessment import Assessment
+from deeplab_load.metrics import ratios
+from deeplab_load.reporting.figures import confusion_figure
+from deeplab_load.reporting.pictures import overlay, palette, side_by_side
+
+PER_CLASS = ('per_class', 'precision', 'recall')
+
+
+def record(assessment: Assessment, classes: Sequence[str], setting: dict[str, Any]) -> dict[str, Any]:
+    """All that was measured, for JSON: fractions in [0, 1], None where there is nothing to divide by."""
+    found = dataclasses.asdict(assessment.metrics)
+    for name in PER_CLASS:
+        found[name] = dict(zip(classes, found[name], strict=True))
+    if assessment.boundaries:
+        boundary = dataclasses.asdict(assessment.boundaries)
+        for name in ('per_class_iou', 'per_class_f'):
+            boundary[name] = dict(zip(classes, boundary[name], strict=True))
+        found['boundary'] = {'width': assessment.boundary_width, **boundary}
+    found['worst'] = [{'image_id': score.prediction.image_id, 'miou': score.miou} for score in assessment.worst]
+    found['confusion'] = assessment.confusion.tolist()
+    found['setting'] = {**setting, 'images': assessment.images}
+    return found
+
+
+def write_json(file: str | pathlib.Path, values: dict[str, Any]) -> None:
+    """Writes values as JSON."""
+    pathlib.Path(file).write_text(json.dumps(values, indent=1) + '\n')
+
+
+def writable_folder(folder: str | pathlib.Path, flag: str) -> pathlib.Path:
+    """The folder that a flag names, made if need be; raises UserError if it cannot be."""
+    path = pathlib.Path(folder).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{flag}={folder} cannot be made: {error.strerror}; give another folder.') from error
+    return path
+
+
+def write_files(folder: pathlib.Path, assessment: Assessment, examples: Examples) -> None:
+    """Writes metrics.csv, confusion_{counts,rows,columns}.csv and .png, and worst/<rank>_<image id>.png.
+
+    Of a row-normalised matrix the diagonal is the recall, of a column-normalised one the precision.
+    """
+    classes = examples.spec.classes
+    _write_table(folder / 'metrics.csv', *_class_columns(assessment, classes))
+    counts = assessment.confusion
+    forms = {
+        'counts': counts,
+        'rows': ratios(counts, counts.sum(axis=1, keepdims=True)),
+        'columns': ratios(counts, counts.sum(axis=0, keepdims=True)),
+    }
+    for form, matrix in forms.items():
+        cells = [['' if np.isnan(value) else value for value in row] for row in matrix.tolist()]
+        rows = ([name, *row] for name, row in zip(classes, cells, strict=True))
+        _write_table(folder / f'confusion_{form}.csv', ['label \\ prediction', *classes], rows)
+        confusion_figure(matrix, classes, folder / f'confusion_{form}.png', title=f'Confusion matrix, {form}')
+    _write_worst(folder / 'worst', assessment, examples)
+
+
+def _class_columns(assessment: Assessment, classes: Sequence[str]) -> tuple[list[str], Iterable[Sequence]]:
+    metrics, boundaries = assessment.metrics, assessment.boundaries
+    columns = {
+        'class': classes,
+        'iou': metrics.per_class,
+        'precision': metrics.precision,
+        'recall': metrics.recall,
+        'label_pixels': assessment.confusion.sum(axis=1).tolist(),
+    }
+    if boundaries:
+        columns |= {'boundary_iou': boundaries.per_class_iou, 'boundary_f': boundaries.per_class_f}
+    return list(columns), zip(*columns.values(), strict=True)
+
+
+def _write_table(file: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    with open(file, 'w', newline='') as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _write_worst(folder: pathlib.Path, assessment: Assessment, examples: Examples) -> None:
+    """The label and the prediction over each of the worst images, side by side."""
+    folder.mkdir(exist_ok=True)
+    colours, places = palette(examples.spec), {image_id: i for i, image_id in enumerate(examples.ids)}
+    for rank, (miou, (image_id, label, label_map)) in enumerate(assessment.worst, 1):
+        encoded, _ = examples.encoded(places[image_id])
+        image = decode_image(tf.constant(encoded)).numpy()
+        pictures = [('label', overlay(image, label, colours)), ('prediction', overlay(image, label_map, colours))]
+        pictures[1] = (f'prediction, mIoU {100 * miou:.1f} %', pictures[1][1])
+        side_by_side(pictures).save(folder / f'{rank:02d}_{image_id}.png')
