@@ -129,6 +129,8 @@ class Config(DataOptions):
     total_cycles: int = option(0, 'Bound on the cycles of the whole run; 0: none.')
     total_propagations: int = option(0, 'Bound on the propagations of the whole run; 0: none.')
     buffer_size: int = option(3, 'B_max: sets of label maps in the buffer.')
+    buffer_policy: str = option('flush', 'What a new peak does to the sets of earlier peaks.', ('flush', 'retain'))
+    retain: int = option(2, 'With --buffer_policy=retain: the number of newest peaks whose sets stay.')
     steps_per_propagation: int = option(1, 'Optimiser steps between two evaluations.')
     adversarial_weight: float = option(1.0, 'λ: weight of the adversarial loss.')
     adversarial_learning_rate: float = option(1e-6, 'Learning rate of the adversarial stage.')
@@ -138,9 +140,13 @@ class Config(DataOptions):
         'straight_through', "How g's map enters D.", ('softmax', 'straight_through')
     )  # fmt: skip
     # The discriminator.
+    discriminator: str = option('mobilenet', "D's network.", ('mobilenet', 'vgg16', 'cnn'))
+    discriminator_input: str = option(
+        'image_split', 'What D sees: the image split by class, or the label map alone.', ('image_split', 'label_map')
+    )
     discriminator_size: int = option(224, "Side of D's input.")
-    discriminator_alpha: float = option(1.0, "α of D's MobileNet.")
-    discriminator_dropout: float = option(0.01, "Dropout of D's MobileNet.")
+    discriminator_alpha: float = option(1.0, "α: factor on D's channels.")
+    discriminator_dropout: float = option(0.01, "Dropout before D's last layer.")
     discriminator_learning_rate: float = option(0.01, 'Learning rate of D (Adagrad).')
     discriminator_batch_size: int = option(16, 'Maps in a batch of D.')
     discriminator_batches: str = option('paired', "Composition of D's batches.", ('paired', 'shuffled'))
@@ -165,6 +171,8 @@ class Config(DataOptions):
         _demand(0 < self.holdout_fraction <= 1, self, 'holdout_fraction', 'above 0 and at most 1')
         _demand(self.discriminator_size >= 32, self, 'discriminator_size', 'at least 32')
         _demand(self.discriminator_alpha >= 0.05, self, 'discriminator_alpha', 'at least 0.05')
+        if self.discriminator == 'vgg16':
+            _demand(self.discriminator_alpha == 1, self, 'discriminator_alpha', '1 with --discriminator=vgg16')
         _demand(0 <= self.seed < 2**31, self, 'seed', 'at least 0 and below 2147483648')
         if self.discriminator_batches == 'paired':
             _demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
@@ -176,7 +184,8 @@ class Config(DataOptions):
 
     def limits(self) -> Limits:
         """The hyperparameters of Algorithm 3."""
-        return Limits(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Limits)})
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Limits)}
+        return Limits(**{**values, 'retain': self.retain if self.buffer_policy == 'retain' else 1})
 
 
 def _demand(holds: bool, config: Any, name: str, rule: str) -> None:

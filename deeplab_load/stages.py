@@ -255,6 +255,8 @@ def train_adversarially(config: Config, run: Run, judge: Evaluator, segmentor: k
 def _discriminator_trainer(config: Config, num_classes: int) -> DiscriminatorTrainer:
     discriminator = build_discriminator(
         num_classes,
+        network=config.discriminator,
+        sees=config.discriminator_input,
         size=config.discriminator_size,
         alpha=config.discriminator_alpha,
         dropout=config.discriminator_dropout,

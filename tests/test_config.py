@@ -65,12 +65,22 @@ def test_the_defaults_are_the_articles():
         ('--adversarial_learning_rate=nan', '--adversarial_learning_rate=nan must be above 0'),
         ('--eval_batch_size=0', '--eval_batch_size=0 must be above 0'),
         ('--dataset=', '--dataset is missing'),
+        (
+            '--discriminator_alpha=0.5 --discriminator=vgg16',
+            '--discriminator_alpha=0.5 must be 1 with --discriminator=vgg16',
+        ),
+        ('--buffer_policy=retain --retain=3', '--retain=3 must be at least 1 and below --buffer_size'),
         ('--algorithm=luc', '--total_propagations=0 must be above 0 with --algorithm=luc'),
     ],
 )
 def test_impossible_values_are_refused_by_name(argument, sentence):
     with pytest.raises(UserError, match=re.escape(sentence)):
-        parse('--dataset=shapes', argument)
+        parse('--dataset=shapes', *argument.split(' '))
+
+
+def test_retain_counts_only_under_its_policy():
+    assert parse('--dataset=shapes', '--retain=2').limits().retain == 1
+    assert parse('--dataset=shapes', '--retain=2', '--buffer_policy=retain').limits().retain == 2
 
 
 def test_the_digest_covers_what_changes_results_and_nothing_else():

@@ -13,6 +13,8 @@ from deeplab_load.lookahead import events
 from deeplab_load.lookahead.buffer import MapSet, aggregate
 from deeplab_load.lookahead.state import CYCLE, DISCRIMINATOR, PROPAGATE, START, Limits, LoadState
 
+PEAK = 'propagation-'  # Opens the names of snapshots of peaks; the propagation's number follows.
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -156,7 +158,7 @@ def propagate(players: Players, state: LoadState, limits: Limits) -> Step:
 def follow_peak(players: Players, state: LoadState, mu: float, limits: Limits) -> tuple[LoadState, bool]:
     """Keeps g where it is the best so far, and raises the start once the peak finder's patience is over (11 to 21)."""
     is_best, raises = mu > state.mu_best, state.omega > limits.peak_patience
-    snapshot = f'propagation-{state.propagation}'
+    snapshot = f'{PEAK}{state.propagation}'
     if is_best or raises:
         players.snapshot(snapshot)
     if is_best:
@@ -169,12 +171,14 @@ def follow_peak(players: Players, state: LoadState, mu: float, limits: Limits) -
 def end_cycle(players: Players, state: LoadState, limits: Limits) -> Step:
     """Aggregates the label maps of the ending model, and of a new peak, and steps back (lines 25 to 34)."""
     reason = cycle_ends(state, limits) or ''
-    ending = MapSet(name=f'end-{state.cycle}', snapshot=f'end-{state.cycle}')
+    name = f'end-{state.cycle}'
+    ending = MapSet(name=name, snapshot=name, ending=True, propagation=state.propagation)
     players.snapshot(ending.snapshot)
     players.make_maps(ending)
     peak = None
     if state.mu_best > state.mu_0:
-        peak = MapSet(name=f'peak-{state.cycle}', snapshot=state.g_best)
+        number = int(state.g_best.removeprefix(PEAK))
+        peak = MapSet(name=f'peak-{state.cycle}', snapshot=state.g_best, propagation=number)
         players.make_maps(peak)
         state = dataclasses.replace(state, g_s=state.g_best, mu_s=state.mu_best)
     state = dataclasses.replace(
@@ -183,7 +187,7 @@ def end_cycle(players: Players, state: LoadState, limits: Limits) -> Step:
         cycle=state.cycle + 1,
         psi=0 if peak else state.psi + 1,
         divergences=state.divergences + (reason == 'diverged'),
-        buffer=aggregate(state.buffer, ending, peak, buffer_size=limits.buffer_size),
+        buffer=aggregate(state.buffer, ending, peak, buffer_size=limits.buffer_size, retain=limits.retain),
     )
     return state, _cycle_end(state, reason=reason, peak=peak is not None)
 

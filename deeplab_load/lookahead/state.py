@@ -15,8 +15,8 @@ START, DISCRIMINATOR, CYCLE, PROPAGATE = 'start', 'discriminator', 'cycle', 'pro
 class Limits:
     """The hyperparameters of Algorithms 1 and 3, under the article's symbols.
 
-    mIoU is a fraction in [0, 1]. `total_cycles` and `total_propagations` (not the article's) bound the whole run; 0
-    means no bound.
+    mIoU is a fraction in [0, 1]. Not the article's: `total_cycles` and `total_propagations` bound the whole run (0: no
+    bound), `retain` is the number of peaks whose sets stay in the buffer (1 flushes, as the article does).
     """
 
     beta_l: float
@@ -27,6 +27,7 @@ class Limits:
     buffer_size: int
     total_cycles: int = 0
     total_propagations: int = 0
+    retain: int = 1
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which the algorithm cannot run."""
@@ -39,6 +40,7 @@ class Limits:
             'buffer_size': (self.buffer_size >= 2, 'at least 2: a peak and an ending model'),
             'total_cycles': (self.total_cycles >= 0, 'at least 0'),
             'total_propagations': (self.total_propagations >= 0, 'at least 0'),
+            'retain': (0 < self.retain < self.buffer_size, 'at least 1 and below --buffer_size'),
         }
         for name, (holds, rule) in bounds.items():
             if not holds:

@@ -1,6 +1,7 @@
-"""The discriminator D: MobileNet on the RGB image split by class (the article, section 4 and Fig. 2)."""
+"""The discriminator D: a classifier of the RGB image split by class (the article, section 4 and Fig. 2)."""
 
 import warnings
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -10,31 +11,101 @@ from deeplab_load.models import slim
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind trainings of a few hundred steps.
 
 
+Shape = tuple[int, int, int]
+
+# What D sees, and with how many channels a class.
+INPUTS = {'image_split': 3, 'label_map': 1}
+
+
 def build_discriminator(
-    num_classes: int, *, size: int = 224, alpha: float = 1.0, dropout: float = 0.01, seed: int = 0
+    num_classes: int,
+    *,
+    network: str = 'mobilenet',
+    sees: str = 'image_split',
+    size: int = 224,
+    alpha: float = 1.0,
+    dropout: float = 0.01,
+    seed: int = 0,
 ) -> keras.Model:
-    """Builds D: class-split images `[batch, size, size, 3·classes]` to one logit `[batch, 1]`, log D/(1 − D).
+    """Builds D: what it sees `[batch, size, size, channels]` to one logit `[batch, 1]`, log D/(1 − D).
 
     Args:
-      num_classes: K; the input has 3K channels.
+      num_classes: K.
+      network: 'mobilenet' (the article's: MobileNet-224, α = 1, dropout 0.01), 'vgg16' or 'cnn' (section 6: neither
+        better nor worse).
+      sees: 'image_split', 3K channels of `class_split`, or 'label_map', the K channels of the map alone (section 4:
+        worse).
       size: side of the input in pixels, at least 32.
-      alpha: α, MobileNet's factor on the channels.
+      alpha: α, the factor on the channels; 1 for 'vgg16'.
       dropout: rate before the last layer.
       seed: seed of the initial weights and of the dropout.
-
-    Source: Howard et al. 2017 as in keras.applications; the article: MobileNet-224, α = 1, dropout 0.01.
     """
     keras.utils.set_random_seed(seed)
+    shape = (size, size, INPUTS[sees] * num_classes)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'This model usually expects 1 or 3 input channels')
-        model = keras.applications.MobileNet(
-            input_shape=(size, size, 3 * num_classes), alpha=alpha, dropout=dropout, weights=None, classes=1,
-            classifier_activation=None, name='discriminator',
-        )  # fmt: skip
+        model = NETWORKS[network](shape, alpha, dropout)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
     return model
+
+
+def mobilenet(shape: Shape, alpha: float, dropout: float) -> keras.Model:
+    """MobileNet (Howard et al. 2017) as in keras.applications."""
+    return keras.applications.MobileNet(
+        input_shape=shape, alpha=alpha, dropout=dropout, weights=None, classes=1, classifier_activation=None,
+        name='discriminator',
+    )  # fmt: skip
+
+
+def vgg16(shape: Shape, alpha: float, dropout: float) -> keras.Model:
+    """The convolutions of VGG16 (Simonyan & Zisserman 2015) as in keras.applications; it is not made narrower by α.
+
+    Means over the image stand in for its two wide layers (ours): they would have 120 million of 134 million parameters.
+    """
+    del alpha
+    base = keras.applications.VGG16(include_top=False, weights=None, input_shape=shape, pooling='avg')
+    return _classifier(base.input, base.output, dropout)
+
+
+def cnn(shape: Shape, alpha: float, dropout: float) -> keras.Model:
+    """A small CNN (ours): five 4 × 4 convolutions of stride 2, 32 to 512 channels, as usual in discriminators.
+
+    Batch norm after each but the first, leaky ReLU (Radford et al. 2016).
+    """
+    inputs = x = keras.Input(shape)
+    for number, channels in enumerate((32, 64, 128, 256, 512)):
+        x = keras.layers.Conv2D(round(alpha * channels), 4, 2, padding='same', use_bias=number == 0)(x)
+        x = keras.layers.BatchNormalization()(x) if number else x
+        x = keras.layers.LeakyReLU(0.2)(x)
+    return _classifier(inputs, keras.layers.GlobalAveragePooling2D()(x), dropout)
+
+
+def _classifier(inputs: keras.KerasTensor, features: keras.KerasTensor, dropout: float) -> keras.Model:
+    logit = keras.layers.Dense(1)(keras.layers.Dropout(dropout)(features))
+    return keras.Model(inputs, logit, name='discriminator')
+
+
+NETWORKS: dict[str, Callable[[Shape, float, float], keras.Model]] = {
+    'mobilenet': mobilenet,
+    'vgg16': vgg16,
+    'cnn': cnn,
+}
+
+
+def input_of(discriminator: keras.Model, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+    """What D sees of maps of its size: `class_split` of the images, or the maps alone where it has a channel a class.
+
+    Args:
+      discriminator: of `build_discriminator`.
+      images: the segmentor's windows `[batch, h, w, 3]`, 0 to 255.
+      maps: `[batch, size, size, classes]`, as `hard_maps` and `generated_maps` give them.
+    """
+    size, channels = discriminator.input_shape[2:]
+    if channels == maps.shape[-1]:
+        return maps
+    return class_split(discriminator_images(images, size), maps)
 
 
 def class_split(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:

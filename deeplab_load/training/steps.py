@@ -54,13 +54,12 @@ def adversarial_step(
             ce = losses.cross_entropy(labels, upsampled_logits(logits, images.shape[1:3]))
             adv, d_outcome = tf.zeros(()), None
             if adversarial_weight:
-                seen = d.discriminator_images(images, size)
                 maps = d.generated_maps(logits, labels, size=size, straight_through=straight_through)
-                generated = d.class_split(seen, maps)
+                generated = d.input_of(discriminator, images, maps)
                 if train_discriminator:
                     real = d.hard_maps(labels, labels, num_classes=maps.shape[-1], size=size)
                     with tape.stop_recording():
-                        d_outcome = train_discriminator(d.class_split(seen, real), generated)
+                        d_outcome = train_discriminator(d.input_of(discriminator, images, real), generated)
                 adv = losses.non_saturating(discriminator(generated, training=False))
             loss = ce + adversarial_weight * adv
         optimizer.apply(tape.gradient(loss, targets))
@@ -99,8 +98,8 @@ def discriminator_steps(
 
     def forward(batch: dict, training: bool) -> tuple[tf.Tensor, DiscriminatorOutcome]:
         maps = d.hard_maps(batch['label_map'], batch['ground_truth'], num_classes=num_classes, size=size)
-        split = d.class_split(d.discriminator_images(batch['image'], size), maps)
-        return _judge(discriminator(split, training=training)[:, 0], batch['real'], batch['weight'])
+        seen = d.input_of(discriminator, batch['image'], maps)
+        return _judge(discriminator(seen, training=training)[:, 0], batch['real'], batch['weight'])
 
     @tf.function(reduce_retracing=True)
     def train(batch: dict) -> DiscriminatorOutcome:

@@ -26,10 +26,11 @@ class LogEnds(Exception):
 def _disagreements(events, o):
     baseline = next(e for e in events if e['event'] == 'baseline')
     mu_s = mu_star = baseline['miou']
-    psi, buffer, cycle, divergences, total = 0, ['g0'], 0, 0, 0
+    psi, peaks, endings, cycle, divergences, total = 0, ['g0'], [], 0, 0, 0
+    peaks_kept = o['retain'] if o['buffer_policy'] == 'retain' else 1
     budget = o['total_propagations'] or float('inf')
     log = _log(events)
-    yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': 0, 'sets': buffer})
+    yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': 0, 'sets': peaks})
     while psi < o['max_cycles'] and not (o['total_cycles'] and cycle == o['total_cycles']) and total < budget:
         mu_0, mu, gamma, omega, count, end, failed = mu_s, mu_s, 0, 0, 0, mu_s, False
         while not failed and mu_s - o['beta_l'] < mu and gamma < o['patience'] and total < budget:
@@ -53,18 +54,22 @@ def _disagreements(events, o):
         ended_by = 'diverged' if diverged else 'patience' if gamma == o['patience'] else 'total_propagations'
         peak = mu_star > mu_0
         if peak:
-            mu_s, psi, buffer = mu_star, 0, [f'peak-{cycle}', f'end-{cycle}']
+            mu_s, psi, endings = mu_star, 0, []
+            peaks.append(f'peak-{cycle}')
+            while len(peaks) > peaks_kept:
+                peaks.pop(0)
         else:
-            if len(buffer) == o['buffer_size']:
-                del buffer[1]
-            psi, buffer = psi + 1, [*buffer, f'end-{cycle}']
+            if len(peaks) + len(endings) == o['buffer_size']:
+                endings.pop(0)
+            psi += 1
+        endings.append(f'end-{cycle}')
         yield from _compare(next(log, {}), {
             'event': 'cycle_end', 'cycle': cycle, 'reason': ended_by,
             'propagations': count, 'end_miou': end, 'peak': peak, 'psi': psi, 'start_miou': mu_s,
-            'best_miou': mu_star, 'buffer': buffer,
+            'best_miou': mu_star, 'buffer': peaks + endings,
         })  # fmt: skip
         cycle += 1
-        yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': cycle, 'sets': buffer})
+        yield from _compare(next(log, {}), {'event': 'discriminator', 'cycle': cycle, 'sets': peaks + endings})
     result = next(log, {})
     stopped_by = 'total_cycles' if o['total_cycles'] and cycle == o['total_cycles'] else 'total_propagations'
     if psi >= o['max_cycles']:

@@ -193,12 +193,30 @@ def test_stopped_and_resumed_after_every_yield_the_tape_is_the_same():
 
 
 def test_the_buffer_keeps_its_first_set_and_drops_the_oldest_ending():
-    sets = tuple(MapSet(name, name) for name in ('peak-1', 'end-1', 'end-2'))
-    ending = MapSet('end-3', 'end-3')
+    sets = (MapSet('peak-1', 'propagation-2'), MapSet('end-1', 'end-1', True), MapSet('end-2', 'end-2', True))
+    ending = MapSet('end-3', 'end-3', True)
     assert [m.name for m in aggregate(sets, ending, None, buffer_size=3)] == ['peak-1', 'end-2', 'end-3']
     assert aggregate(sets[:1], ending, None, buffer_size=3) == (sets[0], ending)
     peak = MapSet('peak-3', 'propagation-7')
     assert aggregate(sets, ending, peak, buffer_size=3) == (peak, ending)
+
+
+def test_retain_keeps_the_newest_peaks_at_the_front_and_deletes_the_oldest_ending():
+    limits = dataclasses.replace(LIMITS, patience=1, buffer_size=4, retain=2, max_cycles=4, total_cycles=8)
+    _, steps = run([0.52, 0.5, 0.5, 0.54, 0.5, 0.5, 0.5, 0.56], limits)
+    assert [e['buffer'] for e in records(steps, 'cycle_end')] == [
+        ('g0', 'peak-0', 'end-0'),
+        ('g0', 'peak-0', 'end-0', 'end-1'),
+        ('g0', 'peak-0', 'end-1', 'end-2'),
+        ('peak-0', 'peak-3', 'end-3'),
+        ('peak-0', 'peak-3', 'end-3', 'end-4'),
+        ('peak-0', 'peak-3', 'end-4', 'end-5'),
+        ('peak-0', 'peak-3', 'end-5', 'end-6'),
+        ('peak-3', 'peak-7', 'end-7'),
+    ]
+    first, second, third = steps[-1][0].buffer
+    assert (first.snapshot, first.propagation) == ('propagation-4', 4)
+    assert (second.snapshot, second.propagation, third.propagation) == ('propagation-8', 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +229,8 @@ def test_the_buffer_keeps_its_first_set_and_drops_the_oldest_ending():
         ('max_cycles', 0),
         ('total_cycles', -1),
         ('total_propagations', -1),
+        ('retain', 0),
+        ('retain', 3),
     ],
 )
 def test_impossible_limits_are_refused_by_name(name, value):

@@ -15,11 +15,14 @@ from .test_algorithm import ScriptedPlayers
 
 def random_run(seed):
     draw = random.Random(seed)
+    policy = draw.choice(['flush', 'retain'])
     limits = Limits(
         beta_l=draw.choice([0.01, 0.05]), beta_u=draw.choice([0.0, 0.001, 0.01]), patience=draw.randint(1, 8),
-        peak_patience=draw.randint(0, 4), max_cycles=draw.randint(1, 4), buffer_size=draw.randint(2, 4),
+        peak_patience=draw.randint(0, 4), max_cycles=draw.randint(1, 4), buffer_size=draw.randint(2, 5),
         total_cycles=draw.choice([0, 0, 3, 12]), total_propagations=draw.choice([0, 0, 5, 40]),
     )  # fmt: skip
+    if policy == 'retain':
+        limits = dataclasses.replace(limits, retain=draw.randint(1, limits.buffer_size - 1))
     walk = [0.5]
     while len(walk) < 5000:
         drift = 0.001 if len(walk) < 200 else -0.001
@@ -33,7 +36,7 @@ def random_run(seed):
         step_backs=state.cycle, cycles=state.cycle, success=False, stopped_by=stopped_by(state, limits),
     )  # fmt: skip
     log = [{k: list(v) if isinstance(v, tuple) else v for k, v in r.items()} for r in [*log, result.record()]]
-    return log, dataclasses.asdict(limits)
+    return log, {**dataclasses.asdict(limits), 'buffer_policy': policy}
 
 
 @pytest.mark.parametrize('seed', range(60))

@@ -66,6 +66,46 @@ def test_the_default_is_mobilenet_224_with_3k_channels(classes, parameters):
     assert [layer.rate for layer in model.layers if layer.__class__.__name__ == 'Dropout'] == [0.01]
 
 
+def parameters_of_cnn(channels):
+    kernels = 16 * (channels * 32 + 32 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
+    return kernels + 32 + 4 * (64 + 128 + 256 + 512) + 513
+
+
+@pytest.mark.parametrize(('sees', 'channels'), [('image_split', 15), ('label_map', 5)])
+@pytest.mark.parametrize(
+    ('network', 'parameters'),
+    [
+        ('mobilenet', lambda channels: 3_228_864 + 9 * 32 * (channels - 3) + 1025),
+        ('vgg16', lambda channels: 14_714_688 + 9 * 64 * (channels - 3) + 513),
+        ('cnn', parameters_of_cnn),
+    ],
+)
+def test_every_network_of_d_by_its_parameters(network, parameters, sees, channels):
+    model = d.build_discriminator(5, network=network, sees=sees, size=32, dropout=0.25)
+    assert model.input_shape == (None, 32, 32, channels)
+    assert model.output_shape == (None, 1)
+    assert model.count_params() == parameters(channels)
+    assert [layer.rate for layer in model.layers if layer.__class__.__name__ == 'Dropout'] == [0.25]
+    momenta = {layer.momentum for layer in model.layers if layer.__class__.__name__ == 'BatchNormalization'}
+    assert momenta <= {0.9}
+    assert bool(momenta) == (network != 'vgg16')
+
+
+def test_alpha_scales_the_cnn():
+    narrow = d.build_discriminator(2, network='cnn', size=32, alpha=0.25)
+    assert [v.shape[-1] for v in narrow.trainable_variables if len(v.shape) == 4] == [8, 16, 32, 64, 128]
+
+
+def test_what_d_sees_follows_its_channels():
+    images = tf.random.stateless_uniform([2, 9, 9, 3], [0, 1], maxval=255.0)
+    maps = tf.one_hot(np.random.default_rng(0).integers(0, 5, (2, 32, 32)), 5)
+    split, alone = (d.build_discriminator(5, network='cnn', sees=sees, size=32) for sees in d.INPUTS)
+    np.testing.assert_array_equal(d.input_of(alone, images, maps), maps)
+    np.testing.assert_array_equal(
+        d.input_of(split, images, maps), d.class_split(d.discriminator_images(images, 32), maps)
+    )
+
+
 def test_the_seed_fixes_the_weights():
     first, again, other = (d.build_discriminator(2, size=32, alpha=0.25, seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
