@@ -42,7 +42,7 @@ def appraise(config: EvaluateConfig) -> Appraisal:
     config.require_dataset()
     spec = find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
     model = open_for(config, location, spec)
-    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source)
+    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source, download=config.download)
     examples = prepared.examples(config.split or spec.evaluation_split)
     predictions = model.predictions(examples, config.eval_batch_size)
     assessment = assess(predictions, spec, boundary_width=config.boundary_width, worst=config.worst)

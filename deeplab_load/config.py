@@ -31,7 +31,10 @@ class DataOptions:
     dataset: str = option('', f'Data set: {", ".join(NAMES)} (your own).')
     data_dir: str = option('data', 'Folder of the prepared data sets.')
     vocdevkit: str | None = option(None, 'PASCAL VOC: the VOCdevkit folder, or its tar file.')
-    manual_dir: str | None = option(None, 'Folder or archive of the data set as its owners publish it.')
+    manual_dir: str | None = option(
+        None, 'Folder or archives of the data set as its owners publish it, or TFRecords of the original; or your own.'
+    )
+    download: bool = option(False, 'Download the data set, unless prepared, if its owners allow it without a login.')
     eval_crop_size: tuple[int, ...] = option(
         (), 'Height and width of the window in evaluation; the data set has its default.'
     )
@@ -210,7 +213,7 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 
 # Where things are and how long a run may be: the results up to any point do not depend on these options, so a stopped
 # run may go on with others.
-UNBOUND = ('run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'total_cycles', 'max_cycles')
+UNBOUND = ('run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles')
 
 
 def digest(config: Any) -> str:

@@ -18,6 +18,7 @@ import deeplab_load
 from deeplab_load import config as options
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config
+from deeplab_load.data import preflight
 from deeplab_load.data.examples import Examples, holdout
 from deeplab_load.data.preparation import find_spec, prepare
 from deeplab_load.data.specs import DatasetSpec
@@ -138,7 +139,7 @@ def dataset_spec(config: Config) -> DatasetSpec:
 
 def prepare_data(config: Config) -> Data:
     """Prepares the data set, or finds it prepared, and says what is in it."""
-    prepared = prepare(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
+    prepared = prepare(config.dataset, data_dir=config.data_dir, manual_dir=config.source, download=config.download)
     spec = prepared.spec
     validation = prepared.examples(spec.validation_split)
     data = Data(
@@ -153,6 +154,8 @@ def prepare_data(config: Config) -> Data:
         f'Data ready: {spec.name}, {len(data.train)} images to train on, {len(data.evaluation)} to evaluate on '
         f'({spec.evaluation_split}), hold-out of {len(data.holdout)}; {len(spec.classes)} classes.'
     )
+    used = dict.fromkeys((data.train.split, validation.split, data.evaluation.split))
+    say('\n'.join(preflight.remarks(prepared, tuple(used))))
     return data
 
 

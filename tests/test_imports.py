@@ -16,7 +16,7 @@ FLOORS = (
     ('errors', 'spellings', 'catalog', 'data.specs', 'lookahead'),
     ('models', 'losses', 'metrics'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
-    ('config', 'commands', 'stages', 'appraisal', 'main', 'evaluate', 'zoo'),
+    ('config', 'commands', 'data.__main__', 'stages', 'appraisal', 'main', 'evaluate', 'zoo'),
 )
 NO_TENSORFLOW = tuple(f'deeplab_load.{name}' for name in FLOORS[0])
 

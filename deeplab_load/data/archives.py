@@ -23,7 +23,7 @@ def find_archives(path: Path) -> tuple[Path, ...]:
     entries = sorted(path.iterdir())
     if any(entry.is_dir() for entry in entries):
         return ()
-    return tuple(entry for entry in entries if entry.name.lower().endswith(SUFFIXES))
+    return tuple(entry for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != '.')
 
 
 def archives_digest(archives: Sequence[Path]) -> str:

@@ -17,8 +17,9 @@ from deeplab_load.errors import UserError
 class Examples:
     """An ordered set of examples of one data set, read one by one from its records.
 
-    `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes and `positions`
-    the numbers of the records, one each per example. Where `labelled` is False every label map is void throughout.
+    `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes, `image_digests`
+    those of the images' alone and `positions` the numbers of the records, one each per example. Where `labelled` is
+    False every label map is void throughout.
     """
 
     spec: DatasetSpec
@@ -26,6 +27,7 @@ class Examples:
     ids: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...] = dataclasses.field(repr=False)
     digests: tuple[str, ...] = dataclasses.field(repr=False)
+    image_digests: tuple[str, ...] = dataclasses.field(repr=False)
     positions: tuple[int, ...] = dataclasses.field(repr=False)
     records: Sequence[Any] = dataclasses.field(repr=False, compare=False)
     labelled: bool = True
@@ -44,8 +46,17 @@ class Examples:
         return self.sizes[index]
 
     def encoded(self, index: int) -> tuple[bytes, bytes]:
-        """An example's image as its owners encoded it, and its label map as a grey 8-bit PNG."""
-        record = self.records[self.positions[index]]
+        """An example's image as its owners encoded it, and its label map as a grey 8-bit PNG.
+
+        Raises UserError if the record is damaged, by its checksum, or not the one that was prepared.
+        """
+        try:
+            record = self.records[self.positions[index]]
+        except RuntimeError as error:
+            raise UserError(
+                f'The record of {self.ids[index]!r} in {self.split} of {self.spec.name} is damaged: delete the '
+                'prepared data and try again.'
+            ) from error
         if record['image_id'].decode() != self.ids[index]:
             raise UserError(
                 f'The records of {self.spec.name} are out of order: delete the prepared data and try again.'
@@ -63,6 +74,7 @@ class Examples:
             ids=tuple(self.ids[i] for i in chosen),
             sizes=tuple(self.sizes[i] for i in chosen),
             digests=tuple(self.digests[i] for i in chosen),
+            image_digests=tuple(self.image_digests[i] for i in chosen),
             positions=tuple(self.positions[i] for i in chosen),
         )
 
@@ -77,6 +89,7 @@ def open_examples(builder: SegmentationBuilder, spec: DatasetSpec, split: str) -
         ids=tuple(columns['ids']),
         sizes=tuple((height, width) for height, width in columns['sizes']),
         digests=tuple(columns['digests']),
+        image_digests=tuple(columns['image_digests']),
         positions=tuple(range(len(columns['ids']))),
         records=builder.as_data_source(split, decoders={'image': skip, 'label': skip}),
         labelled=columns['labelled'],

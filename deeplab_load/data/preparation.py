@@ -15,10 +15,12 @@ from absl import logging
 from deeplab_load.data.ade20k.builder import Ade20k
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.cityscapes.builder import Cityscapes
+from deeplab_load.data.download import download_archives
 from deeplab_load.data.examples import Examples, open_examples
 from deeplab_load.data.folder.builder import Folder
 from deeplab_load.data.journal import Journal
 from deeplab_load.data.pascal_voc.builder import PascalVoc
+from deeplab_load.data.preprocessing import IGNORE_LABEL
 from deeplab_load.data.shapes.builder import Shapes
 from deeplab_load.data.sources import Source, source_path
 from deeplab_load.data.specs import SPECS, DatasetSpec, get_spec, spec_from_json
@@ -28,6 +30,25 @@ from deeplab_load.errors import UserError
 BUILDERS: dict[str, type[SegmentationBuilder]] = {
     builder.name: builder for builder in (PascalVoc, Cityscapes, StanfordBackground, Ade20k, Shapes, Folder)
 }
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the pixels of a split are: `pixels` and `images` count those of each label 0 to 255."""
+
+    pixels: tuple[int, ...]
+    images: tuple[int, ...]
+    labelled: bool
+
+    @property
+    def void_share(self) -> float:
+        """The share of void among all pixels."""
+        return self.pixels[IGNORE_LABEL] / sum(self.pixels)
+
+    def share(self, label: int) -> float | None:
+        """The share of a class among the pixels that are not void; None if all are."""
+        known = sum(self.pixels) - self.pixels[IGNORE_LABEL]
+        return self.pixels[label] / known if known else None
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,11 @@ class Prepared:
     def splits(self) -> tuple[str, ...]:
         """The splits that can be read."""
         return tuple(self.builder.info.metadata['splits'])
+
+    def counts(self, split: str) -> Counts:
+        """What the pixels of a split are, as counted when it was prepared."""
+        columns = self.builder.info.metadata['splits'][split]
+        return Counts(tuple(columns['pixels']), tuple(columns['images']), columns['labelled'])
 
     def examples(self, split: str, *, labelled: bool = True) -> Examples:
         """The examples of a split.
@@ -71,12 +97,14 @@ def prepare(
     *,
     data_dir: str | os.PathLike,
     manual_dir: str | os.PathLike | None = None,
+    download: bool = False,
     progress: bool = True,
 ) -> Prepared:
     """Makes sure that data set `name` lies in `<data_dir>/<name>/<version>`, preparing it if need be.
 
     Every image and label map is checked on the way. What is prepared appears only when it is whole and remembers its
-    source; with `manual_dir` None whatever is prepared is served. A stopped preparation goes on.
+    source; with `manual_dir` None whatever is prepared is served, or downloaded first if `download`. A stopped
+    preparation goes on.
 
     Raises:
         UserError: unknown name, missing or damaged files, or data prepared from another source.
@@ -86,6 +114,8 @@ def prepare(
     if not builder.is_present:
         with _locked(folder, name):
             if not builder.is_present:
+                if download and not manual_dir and not builder.spec.is_built_in:
+                    manual_dir = download_archives(builder.spec, folder / 'downloads' / name)
                 _generate(builder, builder.find_source(manual_dir), folder, progress=progress)
         builder = _builder(name, folder)
     _check_whole(builder)

@@ -46,7 +46,7 @@ def download(row: ZooRow, home: str | os.PathLike, *, base_url: str = ARCHIVES) 
         home.mkdir(parents=True, exist_ok=True)
         if not archive.exists():
             part = home / f'.part-{row.archive}'
-            _fetch(base_url.rstrip('/') + '/' + row.archive, part)
+            fetch(base_url.rstrip('/') + '/' + row.archive, part)
             os.replace(part, archive)
         _adopt(archive, final)
     except OSError as error:
@@ -99,8 +99,12 @@ def _digest(path: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-def _fetch(url: str, part: pathlib.Path) -> None:
-    """Transfers what `part` lacks of a URL; what came of a cut transfer stays in it."""
+def fetch(url: str, part: pathlib.Path) -> None:
+    """Transfers what `part` lacks of a URL; what came of a cut transfer stays in it.
+
+    Raises:
+        UserError: the transfer failed or was cut, or the file is larger than any published archive.
+    """
     have = part.stat().st_size if part.exists() else 0
     try:
         response = _open(url, have)
@@ -108,7 +112,7 @@ def _fetch(url: str, part: pathlib.Path) -> None:
         error.close()
         if error.code == 416 and have:  # Nothing follows what is there: it is of another file.
             part.unlink()
-            return _fetch(url, part)
+            return fetch(url, part)
         raise UserError(f'{url} cannot be downloaded: the server says {error.code} {error.reason}') from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, 'reason', error)

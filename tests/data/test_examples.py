@@ -13,7 +13,7 @@ def make_examples(count: int) -> Examples:
     ids = tuple(f'img_{number:03d}' for number in range(count))
     digests = tuple(f'digest {number}' for number in range(count))
     records = [{'image_id': i.encode(), 'image': b'image ' + i.encode(), 'label': b'label'} for i in ids]
-    return Examples(SHAPES, 'val', ids, ((3, 4),) * count, digests, tuple(range(count)), records)
+    return Examples(SHAPES, 'val', ids, ((3, 4),) * count, digests, digests, tuple(range(count)), records)
 
 
 def test_subset_keeps_the_order_and_reads_its_own_records():

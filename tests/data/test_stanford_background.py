@@ -1,12 +1,14 @@
 """Stanford Background's text labels and its seeded split."""
 
 import collections
+import hashlib
 import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deeplab_load.data import preflight
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.stanford_background.builder import decode_regions, split_ids
 from deeplab_load.errors import UserError
@@ -60,6 +62,22 @@ def test_real_archive(testdata, tmp_path):
     prepared = prepare('stanford_background', data_dir=tmp_path, manual_dir=archive, progress=False)
     examples = {split: prepared.examples(split) for split in prepared.splits}
     assert {split: len(listed) for split, listed in examples.items()} == {'train': 400, 'val': 172, 'test': 143}
-    assert [listed.ids[0] for listed in examples.values()] == ['6000088', '9000989', '0007545']
+    ids = '\n'.join(f'{split} {i}' for split, listed in examples.items() for i in listed.ids)
+    assert hashlib.sha256(ids.encode()).hexdigest()[:16] == '496ccd53a72cae8f'
+    images = {split: prepared.counts(split).images for split in prepared.splits}
+    assert [sum(images[split][label] for split in images) for label in range(8)] == [
+        607,
+        571,
+        567,
+        206,
+        104,
+        544,
+        79,
+        677,
+    ]
+    assert all(prepared.counts(split).void_share < 0.01 for split in prepared.splits)
+    assert preflight.shared_images(prepared, 'train', 'val') == [
+        'val has 1 of its 172 images in common with train: 6000318 (as 6000068).'
+    ]
     sides = collections.Counter(max(size) for listed in examples.values() for size in listed.sizes)
     assert max(sides) == 320
