@@ -29,7 +29,11 @@ setup(
         'tensorflow-datasets>=4.9.9',
         'tqdm',
     ],
-    extras_require={'dev': ['mypy', 'pytest', 'ruff'], 'cuda': ['tensorflow[and-cuda]>=2.21']},
+    extras_require={
+        'clients': ['requests', 'tensorflow-serving-api>=2.21'],
+        'cuda': ['tensorflow[and-cuda]>=2.21'],
+        'dev': ['mypy', 'pytest', 'ruff'],
+    },
     entry_points={
         'console_scripts': [
             'deeplab-load=deeplab_load.main:main',

@@ -155,6 +155,9 @@ class Config(DataOptions):
     discriminator_batches: str = option('paired', "Composition of D's batches.", ('paired', 'shuffled'))
     discriminator_patience: int = option(5, 'Epochs without a lower hold-out loss after which training of D stops.')
     discriminator_epochs: int = option(20, 'Bound on the epochs of one training of D.')
+    # Export.
+    export_tiles: bool = option(False, 'Cut images larger than the crop into tiles, in place of resizing them.')
+    export_portable: bool = option(False, 'Export for every build of TensorFlow, slower: also those without oneDNN.')
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which the job cannot run."""
@@ -213,7 +216,10 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 
 # Where things are and how long a run may be: the results up to any point do not depend on these options, so a stopped
 # run may go on with others.
-UNBOUND = ('run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles')
+UNBOUND = (
+    'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles',
+    'export_tiles', 'export_portable',
+)  # fmt: skip
 
 
 def digest(config: Any) -> str:

@@ -1,6 +1,7 @@
 """The stages of the main job: each one hands the options on by keyword and says what it did."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import pathlib
@@ -38,6 +39,7 @@ from deeplab_load.reporting.tables import metrics_table
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.serving import export as serving
+from deeplab_load.serving.export import ExportOptions
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.lookahead import run_lookahead
@@ -332,14 +334,21 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
 
 
 def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:
-    """Exports the segmentor as a SavedModel, unless this best model already is, and says where everything is."""
+    """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
-    if record.get('exported', {}).get('snapshot') != best:
+    chosen = ExportOptions(tiles=config.export_tiles, portable=config.export_portable)
+    wanted = {'snapshot': best, 'options': dataclasses.asdict(chosen)}
+    if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         version = serving.export(
-            segmentor, path / 'export', crop_size=data.eval_crop_size, output_stride=config.output_stride
+            segmentor,
+            path / 'export',
+            crop_size=data.eval_crop_size,
+            output_stride=config.output_stride,
+            spec=data.spec,
+            options=chosen,
         )
-        record['exported'] = {'snapshot': best, 'version': version.name}
+        record['exported'] = {**wanted, 'version': version.name}
         run.directory.write_state(record)
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),

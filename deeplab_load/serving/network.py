@@ -1,0 +1,98 @@
+"""A segmentor made fast for inference: fewer operations, and its weights as constants of the graph."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from deeplab_load.models.slim import BatchNorm
+
+Network = Callable[[tf.Tensor], tf.Tensor]
+
+_NORM = '.BatchNorm'
+
+
+class DilatedDepthwise(keras.layers.DepthwiseConv2D):
+    """A dilated depthwise convolution as one operation, where Keras takes the image apart and puts it together.
+
+    Only oneDNN and XLA have a kernel of it on CPUs; the others raise UnimplementedError (`has_dilated_depthwise`).
+    """
+
+    def call(self, x):
+        """x [batch, height, width, channels], to the same size."""
+        y = tf.raw_ops.DepthwiseConv2dNative(
+            input=x,
+            filter=tf.convert_to_tensor(self.kernel),
+            strides=[1, *self.strides, 1],
+            padding=self.padding.upper(),
+            dilations=[1, *self.dilation_rate, 1],
+        )
+        return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
+
+
+def has_dilated_depthwise() -> bool:
+    """Whether this process can run a dilated depthwise convolution as one operation."""
+    layer = DilatedDepthwise(3, padding='same', dilation_rate=2)
+    try:
+        tf.function(layer)(tf.zeros([1, 5, 5, 1]))
+    except tf.errors.UnimplementedError:
+        return False
+    return True
+
+
+def folded(segmentor: keras.Model, *, portable: bool) -> keras.Model:
+    """The segmentor of inference: batch normalisation folded into the convolutions before it, no dropout.
+
+    Args:
+        segmentor: of `build_segmentor`.
+        portable: leave the dilated depthwise convolutions as Keras makes them, of operations that run everywhere.
+
+    Returns:
+        A model of the same input and output, with layers of the same names.
+    """
+    names = {layer.name for layer in segmentor.layers}
+
+    def inference_layer(layer: keras.Layer) -> keras.Layer:
+        if isinstance(layer, BatchNorm | keras.layers.Dropout):
+            return keras.layers.Identity(name=layer.name)
+        config = layer.get_config()
+        if layer.name + _NORM not in names:
+            return type(layer).from_config(config)
+        dilated = isinstance(layer, keras.layers.DepthwiseConv2D) and max(layer.dilation_rate) > 1
+        kind = DilatedDepthwise if dilated and not portable else type(layer)
+        return kind.from_config({**config, 'use_bias': True})
+
+    model = keras.models.clone_model(segmentor, clone_function=inference_layer)
+    for layer in segmentor.layers:
+        if layer.name + _NORM in names:
+            norm = segmentor.get_layer(layer.name + _NORM)
+            model.get_layer(layer.name).set_weights(_folded_weights(layer.get_weights()[0], norm))
+        elif layer.weights and not isinstance(layer, BatchNorm | keras.layers.Dropout):
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    return model
+
+
+def _folded_weights(kernel: np.ndarray, norm: BatchNorm) -> list[np.ndarray]:
+    """Kernel and bias of a convolution with its batch normalisation, computed in float64."""
+    gamma, beta, mean, variance = (weight.astype(np.float64) for weight in norm.get_weights())
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    # The last axis is the output channel, but of a depthwise kernel [height, width, channels, 1] the one before.
+    by_channel = scale[:, np.newaxis] if kernel.shape[2:] == (len(scale), 1) else scale
+    return [(kernel * by_channel).astype(np.float32), (beta - mean * scale).astype(np.float32)]
+
+
+def frozen(model: Network, crop_size: tuple[int, int]) -> tf.types.experimental.PolymorphicFunction:
+    """A function of float32 crops [batch, crop height, crop width, 3] whose graph holds the weights as constants."""
+    crops = tf.TensorSpec([None, *crop_size, 3], tf.float32, name='crops')
+    concrete = tf.function(lambda images: model(images), input_signature=[crops]).get_concrete_function()
+    constant = convert_variables_to_constants_v2(concrete)
+    graph, entry, result = constant.graph.as_graph_def(), constant.inputs[0].name, constant.outputs[0].name
+
+    @tf.function(input_signature=[crops])
+    def network(crops: tf.Tensor) -> tf.Tensor:
+        (logits,) = tf.graph_util.import_graph_def(graph, {entry: crops}, [result], name='')
+        return logits
+
+    return network
