@@ -99,6 +99,7 @@ class Config(DataOptions):
 
     run_dir: str | None = option(None, 'Folder of the run; runs/<dataset> by default.')
     seed: int = option(0, 'Seed of everything random.')
+    save_every: int = option(100, 'Steps of stage 1 and of training D after which the run is stored.')
     algorithm: str = option(
         'load', 'load, luc (alternating steps of D and g), or pixelwise: stage 1 only.', ('load', 'luc', 'pixelwise')
     )
@@ -166,7 +167,7 @@ class Config(DataOptions):
         positive = (
             'pixelwise_learning_rate', 'pixelwise_batch_size', 'steps_per_propagation',
             'adversarial_learning_rate', 'adversarial_batch_size', 'discriminator_learning_rate',
-            'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs',
+            'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs', 'save_every',
         )  # fmt: skip
         for name in positive:
             _demand(getattr(self, name) > 0, self, name, 'above 0')
@@ -217,7 +218,7 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 # Where things are and how long a run may be: the results up to any point do not depend on these options, so a stopped
 # run may go on with others.
 UNBOUND = (
-    'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles',
+    'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every',
     'export_tiles', 'export_portable',
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,11 +42,12 @@ from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.serving import export as serving
 from deeplab_load.serving.export import ExportOptions
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
-from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.durable import RunDirectory, has_begun
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.luc import LucPlayers
 from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
+from deeplab_load.training.resumption import Resumption
 from deeplab_load.training.stopping import Stopped, StopSignal
 
 
@@ -67,7 +69,6 @@ class Run:
 
     directory: RunDirectory
     stop: StopSignal
-    resumed: bool
     scalars: Scalars
 
 
@@ -84,38 +85,40 @@ def run_directory(config: Config) -> Iterator[Run]:
     directory = RunDirectory(config.run_dir or os.path.join('runs', config.dataset))
     stop = StopSignal()
     with directory.locked():
+        record = directory.recover()
         directory.adopt_config({**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'})
-        resumed = _log_start(config, directory)
+        _log_start(config, directory, record)
         try:
-            yield Run(directory, stop, resumed, Scalars(directory.path / 'tensorboard'))
+            yield Run(directory, stop, Scalars(directory.path / 'tensorboard'))
         except Stopped:
             say(_farewell(directory))
 
 
-def _log_start(config: Config, directory: RunDirectory) -> bool:
-    record = directory.read_state()
-    if 'load' in record:
-        directory.cut_events(record['events_bytes'])
-        done = record['load']['propagation']
-        directory.append(events.Resume(options.digest(config), versions(), done))
-        say(f'Going on with the run in {directory.path} after {done} propagations.')
-        return True
-    directory.cut_events(0)
-    length = directory.append(events.RunStart(options.digest(config), versions()))
-    directory.write_state({'events_bytes': length})
-    return False
+def _log_start(config: Config, directory: RunDirectory, record: dict[str, Any]) -> None:
+    if not has_begun(record):
+        directory.begin(events.RunStart(options.digest(config), versions()))
+        return
+    directory.cut_events(record['events_bytes'])
+    done = record['load']['propagation'] if 'load' in record else 0
+    directory.append(events.Resume(options.digest(config), versions(), done))
+    say(f'Going on with the run in {directory.path} from {_place(record)}.')
 
 
 def _farewell(directory: RunDirectory) -> str:
     """What a stopped run says: how to go on, and from where."""
-    record = directory.read_state()
-    if record.get('load', {}).get('phase') == PROPAGATE:
-        place = f'propagation {record["load"]["propagation"]}'
-    elif 'load' in record:
-        place = f'the end of cycle {record["load"]["cycle"] - 1}' if record['load']['cycle'] else 'the baseline'
-    else:
-        place = 'g0' if directory.has_snapshot('g0') else 'the beginning'
+    place = _place(directory.read_state())
     return f'Stopped. The same command with --run_dir={directory.path} goes on from {place}.'
+
+
+def _place(record: dict[str, Any]) -> str:
+    """Where a durable state stands, in words."""
+    if 'training' in record:
+        return f'step {record["training"]["step"]} of {record["training"]["title"]}'
+    if 'load' not in record:
+        return 'g0' if has_begun(record) else 'the beginning'
+    if record['load']['phase'] == PROPAGATE:
+        return f'propagation {record["load"]["propagation"]}'
+    return f'the end of cycle {record["load"]["cycle"] - 1}' if record['load']['cycle'] else 'the baseline'
 
 
 def versions() -> dict[str, str]:
@@ -185,7 +188,7 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
         batch_norm_decay=config.batch_norm_decay,
         seed=config.seed,
     )
-    if not config.checkpoint or run.directory.has_snapshot('g0'):
+    if not config.checkpoint or has_begun(run.directory.read_state()):
         return segmentor, None
     return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)
 
@@ -193,8 +196,10 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
     run.stop.listen()
+    _bind_data(run, data)
     variables = tf1_variables(segmentor)
-    if run.directory.has_snapshot('g0'):
+    record = run.directory.read_state()
+    if 'g0' in record['snapshots']:
         for name, value in run.directory.read_snapshot('g0').items():
             variables[name].assign(value)
         return
@@ -210,8 +215,30 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
             poly=config.pixelwise_schedule == 'poly',
             seed=config.seed,
         )
-        train_pixelwise(segmentor, data.train, stage_1, crop_size=data.train_crop_size, stop=run.stop)
+        train_pixelwise(
+            segmentor,
+            data.train,
+            stage_1,
+            crop_size=data.train_crop_size,
+            resumption=lambda state: Resumption(
+                run.directory, 'stage-1', state, save_every=config.save_every, stop=run.stop
+            ),
+        )
     run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in variables.items()})
+    run.directory.write_state({k: v for k, v in record.items() if k != 'training'}, snapshots=['g0'])
+
+
+def _bind_data(run: Run, data: Data) -> None:
+    """Refuses other data than the run began with."""
+    fingerprints = {name: getattr(data, name).fingerprint for name in ('train', 'holdout', 'evaluation')}
+    known = run.directory.read_state().get('data')
+    if known is None:
+        run.directory.amend_state(data=fingerprints)
+    elif known != fingerprints:
+        raise UserError(
+            f'--run_dir={run.directory.path} holds a run on other data than those in --data_dir; give its data, or '
+            'choose another --run_dir.'
+        )
 
 
 def evaluator(config: Config, run: Run, segmentor: keras.Model, data: Data) -> Evaluator:
@@ -221,21 +248,24 @@ def evaluator(config: Config, run: Run, segmentor: keras.Model, data: Data) -> E
 
 def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     """Evaluates g_0 on the hold-out and on the whole evaluation split."""
-    fingerprints = {name: getattr(data, name).fingerprint for name in ('train', 'holdout', 'evaluation')}
-    if run.resumed:
-        record = run.directory.read_state()
-        if record['data'] != fingerprints:
-            raise UserError(
-                f'--run_dir={run.directory.path} holds a run on other data than those in --data_dir; give its data, or '
-                'choose another --run_dir.'
-            )
+    record = run.directory.read_state()
+    if 'load' in record:
         return summarise(np.array(record['baseline']))
     miou = summarise(judge.confusion(data.holdout, 'baseline, hold-out')).miou_present
     confusion = judge.confusion(data.evaluation, 'baseline')
     metrics = summarise(confusion)
     event = events.Baseline(miou=miou, val_miou=metrics.miou)
-    record = {'load': LoadState.initial(miou).to_json(), 'data': fingerprints, 'baseline': confusion.tolist()}
-    run.directory.write_state({**record, 'events_bytes': run.directory.append(event)})
+    state = LoadState.initial(miou)
+    run.directory.write_state(
+        {
+            **record,
+            'load': state.to_json(),
+            'baseline': confusion.tolist(),
+            'events_bytes': run.directory.append(event),
+        },
+        snapshots=state.snapshots(),
+        sets=[s.name for s in state.buffer],
+    )
     run.scalars.write(0, event)
     say(
         f'Baseline g0: mIoU {100 * metrics.miou:.2f} %, pixel accuracy {100 * metrics.pixel_accuracy:.2f} %, on the '
@@ -251,7 +281,16 @@ def train_adversarially(config: Config, run: Run, judge: Evaluator, segmentor: k
     if config.algorithm == 'luc':
         kind, decide = LucPlayers, functools.partial(alternate, adversarial=config.adversarial_weight > 0)
     trainer = _discriminator_trainer(config, judge.num_classes)
-    players = kind(segmentor, trainer, judge, seen, _adversarial_options(config), run.directory, run.stop)
+    players = kind(
+        segmentor,
+        trainer,
+        judge,
+        seen,
+        _adversarial_options(config),
+        run.directory,
+        run.stop,
+        save_every=config.save_every,
+    )
     state = run_lookahead(players, config.limits(), run.directory, watch=_watch(run), stop=run.stop, decide=decide)
     players.restore(state.g_best)
     return state
@@ -323,7 +362,7 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
     record = run.directory.read_state()
     if 'result' not in record:
         length = run.directory.append(result)
-        run.directory.write_state({**record, 'result': result.record(), 'events_bytes': length})
+        run.directory.amend_state(result=result.record(), events_bytes=length)
         run.scalars.write(state.propagation, result)
     convergence_figure(read_events(run.directory.events), run.directory.path / 'report' / 'convergence.png')
     name = {'load': 'LoAd', 'luc': 'Luc et al.'}[config.algorithm]
@@ -349,7 +388,7 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
             options=chosen,
         )
         record['exported'] = {**wanted, 'version': version.name}
-        run.directory.write_state(record)
+        run.directory.amend_state(exported=record['exported'])
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),
         'SavedModel': path / 'export' / record['exported']['version'],

@@ -121,6 +121,7 @@ def discriminator_batches(
     augment: bool,
     map_split: str = 'train',
     colour: Colour = GREY,
+    first_batch: int = 0,
 ) -> tf.data.Dataset:
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
@@ -129,7 +130,7 @@ def discriminator_batches(
     are shuffled freely. Either way the real maps weigh as much as the maps of all sets together; the mean weight is 1.
 
     `map_split` is the split of the sets that holds the maps of `examples`. Without `augment` the window is the middle
-    one and nothing is flipped. The last batch may be smaller.
+    one and nothing is flipped. The last batch may be smaller. Starting at `first_batch` costs nothing.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label_map': uint8 [N, h, w] real or generated, 'ground_truth':
     uint8 [N, h, w], 'real': float32 [N] 1 or 0, 'weight': float32 [N]}.
@@ -155,8 +156,9 @@ def discriminator_batches(
         weight = tf.where(other_is_real, real_weight, set_weight)
         return _element(image, truth, [other], [tf.cast(other_is_real, tf.float32)], [weight])
 
-    elements = _parallel(tf.data.Dataset.range(len(rows)), element)
-    batches = elements.batch(batch_size // 2 if paired else batch_size).map(_merge_rows)
+    rows_per_batch = batch_size // 2 if paired else batch_size
+    elements = _parallel(tf.data.Dataset.range(first_batch * rows_per_batch, len(rows)), element)
+    batches = elements.batch(rows_per_batch).map(_merge_rows)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

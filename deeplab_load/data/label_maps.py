@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from deeplab_load.data.pairs import encode_label_map
 from deeplab_load.errors import UserError
+from deeplab_load.files import sync
 
 MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
@@ -156,15 +157,6 @@ def _shard_entry(path: Path, split: str, count: int) -> dict:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Waits until a file's bytes, or a folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_manifest(path: Path) -> dict:

@@ -1,31 +1,37 @@
-"""The run directory: snapshots, state and events that survive a kill at any moment."""
+"""The run directory: snapshots, states and events that survive a kill at any moment, and damage to the newest state."""
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import re
-import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from deeplab_load import files
 from deeplab_load.data import label_maps
-from deeplab_load.data.label_maps import sync
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.events import Event
+from deeplab_load.reporting.progress import say
 from deeplab_load.restore import checkpoint
 
 # The names of what a run writes into checkpoints/ and buffer/.
-SNAPSHOT = re.compile(r'g0|(propagation|end|working|discriminator)-\d+|\.part-.*')
+SNAPSHOT = re.compile(r'g0|(propagation|end|working|discriminator)-\d+|[a-z0-9-]+-step-\d+|\.part-.*')
 MAP_SET = re.compile(r'g0|(peak|end)-\d+|\..*\.(partial|removed)')
 
 
 class RunDirectory:
-    """A run's folder. Files appear under their final names whole or not at all."""
+    """A run's folder. Files appear under their final names whole or not at all.
+
+    `state.json` is the durable state, `state.previous.json` the one before it. Each holds a digest of itself, names the
+    snapshots and label-map sets that it needs, with the snapshots' digests, and says how far `events.jsonl` belongs to
+    it. What neither of the two needs is deleted.
+    """
 
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
@@ -33,6 +39,8 @@ class RunDirectory:
         self.buffer = self.path / 'buffer'
         self.events = self.path / 'events.jsonl'
         self.state_file = self.path / 'state.json'
+        self.previous_state_file = self.path / 'state.previous.json'
+        self._digests: dict[str, str] = {}  # Of the snapshots that this process has written or checked.
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -73,34 +81,53 @@ class RunDirectory:
           UserError: an option that changes the results differs; it is named with both values.
         """
         file = self.path / 'config.json'
-        if file.exists() and ('load' in self.read_state() or self.has_snapshot('g0')):
+        if file.exists() and has_begun(self.read_state()):
             before = _read_json(file)
             _refuse_changes(self.path, before, json.loads(json.dumps(config)), set(unbound))
-        write_atomically(file, json.dumps(config, indent=1) + '\n')
+        files.write_text(file, json.dumps(config, indent=1) + '\n')
 
     def append(self, event: Event) -> int:
         """Appends an event to `events.jsonl`, durably; returns the length of the file in bytes."""
-        with open(self.events, 'a') as file:
+        with files.writing(self.events), open(self.events, 'a') as file:
             file.write(json.dumps({**event.record(), 'time': round(time.time(), 3)}) + '\n')
             file.flush()
             os.fsync(file.fileno())
             return file.tell()
 
     def cut_events(self, length: int) -> None:
-        """Cuts off the events that were written after the last durable state.
-
-        Raises:
-          UserError: the file is shorter than the state says.
-        """
-        size = self.events.stat().st_size if self.events.exists() else 0
-        if size < length:
-            raise UserError(f'{self.events} is cut or missing; put back a copy of it, or choose another --run_dir.')
-        if size:
+        """Cuts off the events that were written after the last durable state."""
+        if self.events.exists():
             os.truncate(self.events, length)
 
-    def write_state(self, state: dict[str, Any]) -> None:
-        """Replaces the durable state."""
-        write_atomically(self.state_file, json.dumps(state) + '\n')
+    def begin(self, event: Event) -> None:
+        """Starts the log with its first event; what a start that came to no snapshot left is deleted."""
+        for name in _matching(self.checkpoints, SNAPSHOT):
+            files.remove(self.checkpoints / name)
+        for file in (self.previous_state_file, self.state_file, self.events):
+            file.unlink(missing_ok=True)
+        self.write_state({'events_bytes': self.append(event)}, snapshots=())
+
+    def write_state(self, record: dict[str, Any], *, snapshots: Iterable[str], sets: Iterable[str] = ()) -> None:
+        """Makes a state durable, then deletes what neither it nor the state before it needs.
+
+        Args:
+          record: JSON values. `events_bytes` is the length of `events.jsonl` that belongs to the state.
+          snapshots: the names of the snapshots that the state needs, all stored.
+          sets: the names of the label-map sets that it needs.
+        """
+        own = {k: v for k, v in record.items() if k != 'sha256'}
+        own['snapshots'] = {name: self._digest(name) for name in sorted(set(snapshots))}
+        own['sets'] = sorted(sets)
+        own['events_sha256'] = self._events_digest(own['events_bytes'])
+        if self.state_file.exists():
+            files.write_text(self.previous_state_file, self.state_file.read_text())
+        files.write_text(self.state_file, json.dumps({**own, 'sha256': _digest_of(own)}) + '\n')
+        self.prune()
+
+    def amend_state(self, **changes: Any) -> None:
+        """Makes a state durable that differs from the present one by `changes` and needs the same."""
+        record = self.read_state()
+        self.write_state({**record, **changes}, snapshots=record['snapshots'], sets=record['sets'])
 
     def read_state(self) -> dict[str, Any]:
         """The durable state; empty where there is none yet.
@@ -108,11 +135,55 @@ class RunDirectory:
         Raises:
           UserError: the file is damaged, or missing although the run has come past its start.
         """
-        if self.state_file.exists():
-            return _read_json(self.state_file)
-        if self.events.exists() and self.events.read_text().count('\n') > 1:
-            raise UserError(f'{self.state_file} is missing; put back a copy of it, or choose another --run_dir.')
-        return {}
+        return self._read_state(self.state_file)
+
+    def recover(self) -> dict[str, Any]:
+        """The newest durable state that is whole with all that it needs, which is the state from now on.
+
+        Where that is not the newest, a warning says so. Leftovers of a kill are deleted, but for label-map sets, which
+        may be in the making.
+
+        Raises:
+          UserError: neither the newest state nor the one before it is whole; the damage is named.
+        """
+        for leftover in (*self.path.glob(f'{files.PART}*'), *self.checkpoints.glob(f'{files.PART}*')):
+            files.remove(leftover)
+        try:
+            record = self._whole_state(self.state_file)
+        except UserError as damage:
+            if not self.previous_state_file.exists():
+                raise
+            record = self._whole_state(self.previous_state_file)
+            say(f'Warning: {damage} The run goes on from the state before the newest.')
+            files.write_text(self.state_file, self.previous_state_file.read_text())
+        self._prune_snapshots()
+        return record
+
+    def _read_state(self, file: pathlib.Path) -> dict[str, Any]:
+        if not file.exists():
+            events = self.events.read_bytes().count(b'\n') if self.events.exists() else 0
+            if self.previous_state_file.exists() or any(_matching(self.checkpoints, SNAPSHOT)) or events > 1:
+                raise UserError(f'{file} is missing; put back a copy of it, or choose another --run_dir.')
+            return {}
+        record = _read_json(file)
+        if not isinstance(record, dict) or record.pop('sha256', None) != _digest_of(record):
+            raise UserError(_damaged(file))
+        return record
+
+    def _whole_state(self, file: pathlib.Path) -> dict[str, Any]:
+        """A state whose snapshots and events are there and whole, or UserError."""
+        record = self._read_state(file)
+        for name, digest in record.get('snapshots', {}).items():
+            if not self.has_snapshot(name) or _digest_of_folder(self.checkpoints / name) != digest:
+                raise UserError(self._damaged_snapshot(name))
+            self._digests[name] = digest
+        if record and self._events_digest(record['events_bytes']) != record['events_sha256']:
+            raise UserError(f'{self.events} is damaged or cut; put back a copy of it, or choose another --run_dir.')
+        return record
+
+    def _events_digest(self, length: int) -> str:
+        events = self.events.read_bytes() if self.events.exists() else b''
+        return hashlib.sha256(events[:length]).hexdigest() if len(events) >= length else ''
 
     def has_snapshot(self, name: str) -> bool:
         """Whether a snapshot of this name is stored."""
@@ -124,15 +195,10 @@ class RunDirectory:
 
     def save_snapshot(self, name: str, values: dict[str, np.ndarray]) -> None:
         """Stores values under a name, as a TF1 checkpoint."""
-        final, part = self.checkpoints / name, self.checkpoints / f'.part-{name}'
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        checkpoint.write_checkpoint(str(part / 'model.ckpt'), values)
-        for file in part.iterdir():
-            sync(file)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(part, final)
-        sync(self.checkpoints)
+        with files.replacing(self.checkpoints / name) as part:
+            part.mkdir()
+            checkpoint.write_checkpoint(str(part / 'model.ckpt'), values)
+            self._digests[name] = _digest_of_folder(part)
 
     def read_snapshot(self, name: str) -> dict[str, np.ndarray]:
         """The values of a snapshot.
@@ -144,25 +210,60 @@ class RunDirectory:
             stored = checkpoint.read_checkpoint(self.prefix(name))
             return {key: stored.value(key) for key in stored.shapes}
         except UserError as error:
-            raise UserError(
-                f'The snapshot {self.checkpoints / name} of this run is missing or damaged; put back a copy of it, or '
-                'choose another --run_dir.'
-            ) from error
+            raise UserError(self._damaged_snapshot(name)) from error
 
-    def prune(self, snapshots: Iterable[str], sets: Iterable[str]) -> None:
-        """Deletes the snapshots and label-map sets that the durable state does not name, and leftovers of both.
+    def _damaged_snapshot(self, name: str) -> str:
+        return (
+            f'The snapshot {self.checkpoints / name} of this run is missing or damaged; put back a copy of it, or '
+            'choose another --run_dir.'
+        )
+
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            self._digests[name] = _digest_of_folder(self.checkpoints / name)
+        return self._digests[name]
+
+    def prune(self) -> None:
+        """Deletes the snapshots and label-map sets that neither durable state names, and leftovers of both.
 
         Only what a run writes is deleted; anything else in these folders stays.
         """
-        for name in _unneeded(self.checkpoints, SNAPSHOT, snapshots):
-            shutil.rmtree(self.checkpoints / name)
-        for name in _unneeded(self.buffer, MAP_SET, sets):
+        self._prune_snapshots()
+        for name in _matching(self.buffer, MAP_SET, besides=self._needed('sets')):
             label_maps.delete_set(self.buffer, name)
 
+    def _prune_snapshots(self) -> None:
+        for name in _matching(self.checkpoints, SNAPSHOT, besides=self._needed('snapshots')):
+            files.remove(self.checkpoints / name)
 
-def _unneeded(folder: pathlib.Path, pattern: re.Pattern, keep: Iterable[str]) -> list[str]:
+    def _needed(self, kind: str) -> set[str]:
+        states = (file for file in (self.state_file, self.previous_state_file) if file.exists())
+        return {name for file in states for name in _read_json(file)[kind]}
+
+
+def has_begun(record: dict[str, Any]) -> bool:
+    """Whether a durable state holds work that another start goes on from."""
+    return bool(record.get('snapshots'))
+
+
+def _matching(folder: pathlib.Path, pattern: re.Pattern, besides: Container[str] = ()) -> list[str]:
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return sorted(name for name in names if pattern.fullmatch(name) and name not in set(keep))
+    return sorted(name for name in names if pattern.fullmatch(name) and name not in besides)
+
+
+def _digest_of(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_folder(folder: pathlib.Path) -> str:
+    """A digest of the names and bytes of the files in a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        digest.update(f'{file.name} {file.stat().st_size}\n'.encode())
+        with open(file, 'rb') as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def read_config(run_dir: pathlib.Path) -> dict[str, Any]:
@@ -170,11 +271,15 @@ def read_config(run_dir: pathlib.Path) -> dict[str, Any]:
     return _read_json(run_dir / 'config.json')
 
 
+def _damaged(file: pathlib.Path) -> str:
+    return f'{file} is damaged; put back a copy of it, or choose another --run_dir.'
+
+
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads(file.read_text())
     except ValueError:
-        raise UserError(f'{file} is damaged; put back a copy of it, or choose another --run_dir.') from None
+        raise UserError(_damaged(file)) from None
 
 
 def _refuse_changes(path: pathlib.Path, before: dict[str, Any], now: dict[str, Any], unbound: set[str]) -> None:
@@ -182,14 +287,3 @@ def _refuse_changes(path: pathlib.Path, before: dict[str, Any], now: dict[str, A
     if changed:
         words = ', '.join(f'--{k} was {before[k]} and is {now[k]}' for k in changed)
         raise UserError(f'--run_dir={path} holds a run with other options ({words}); choose another --run_dir.')
-
-
-def write_atomically(file: pathlib.Path, text: str) -> None:
-    """Writes a text file aside, syncs it and renames it."""
-    part = file.with_name(f'.part-{file.name}')
-    with open(part, 'w') as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
-    sync(file.parent)

@@ -32,12 +32,12 @@ def run_lookahead(
     record = run.read_state()
     state = LoadState.from_json(record['load'])
     _resume(players, record, state)
-    _prune(run, record, state)
     steps = decide(players, state, limits)
     for state, event in steps:
-        record = _make_durable(players, run, record, state, event)
+        _make_durable(players, run, state, event)
         watch(state, event)
         stop.check()
+    run.prune()  # Of a run that was killed while its last state deleted what it did not need.
     return state
 
 
@@ -50,12 +50,11 @@ def _resume(players: TensorFlowPlayers, record: dict[str, Any], state: LoadState
         players.restore_working_state(record['working'])
 
 
-def _make_durable(
-    players: TensorFlowPlayers, run: RunDirectory, record: dict[str, Any], state: LoadState, event: events.Event
-) -> dict[str, Any]:
-    """Stores what the state needs, then the event, then the state; only then deletes what no state needs."""
+def _make_durable(players: TensorFlowPlayers, run: RunDirectory, state: LoadState, event: events.Event) -> None:
+    """Stores what the state needs, then the event, then the state."""
+    # The training of D is over; a result is of a run that had ended, and now goes on under a higher bound.
+    record = {k: v for k, v in run.read_state().items() if k not in ('training', 'result')}
     record = {**record, 'load': state.to_json(), 'working': None}
-    record.pop('result', None)  # Of a run that had ended, and now goes on under a higher bound.
     if state.phase == PROPAGATE:
         record['working'] = f'working-{state.propagation}'
         players.save_working_state(record['working'])
@@ -63,12 +62,5 @@ def _make_durable(
         record['discriminator'] = f'discriminator-{event.cycle}'
         players.save_discriminator(record['discriminator'])
     record['events_bytes'] = run.append(event)
-    run.write_state(record)
-    _prune(run, record, state)
-    return record
-
-
-def _prune(run: RunDirectory, record: dict[str, Any], state: LoadState) -> None:
-    """Deletes what the durable state does not need."""
-    keep = [record[key] for key in ('working', 'discriminator') if record.get(key)]
-    run.prune(snapshots=[*state.snapshots(), *keep], sets={m.name for m in state.buffer})
+    models = [record[key] for key in ('working', 'discriminator') if record.get(key)]
+    run.write_state(record, snapshots=[*state.snapshots(), *models], sets={m.name for m in state.buffer})

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -15,8 +16,8 @@ from deeplab_load.data.preprocessing import decode_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.resumption import Resumption, Variable, numbered
 from deeplab_load.training.steps import all_finite, pixelwise_step
-from deeplab_load.training.stopping import StopSignal
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ def train_pixelwise(
     options: PixelwiseOptions,
     *,
     crop_size: tuple[int, int],
-    stop: StopSignal,
+    resumption: Callable[[Mapping[str, Variable]], Resumption],
 ) -> None:
     """Trains the segmentor in place: epochs of class-weighted cross-entropy, then of plain cross-entropy.
+
+    `resumption` makes what stores the training from the variables that the steps change.
 
     Raises:
       UserError: the loss or a weight was not finite; the step is named.
@@ -54,22 +57,25 @@ def train_pixelwise(
     if weighted:
         counts = tf.constant(mean_class_counts(examples), tf.float32)
         weighted_step = pixelwise_step(segmentor, optimizer, mean_counts=counts)
+    training = resumption({**numbered('segmentor', segmentor.variables), **numbered('slot', optimizer.slots)})
+    stored = training.restore()
+    first, recent = stored.get('step', 0), deque(stored.get('recent', ()), maxlen=100)
     batches = training_batches(
         examples,
         crop_size=crop_size,
         batch_size=options.batch_size,
         seed=options.seed,
+        first_batch=first,
         colour=mean_pixel(segmentor.name),
-    )
-    recent: deque[float] = deque(maxlen=100)
-    for number, batch in enumerate(progress(batches.take(total), 'stage 1', total=total)):
+    ).take(total - first)
+    for number, batch in enumerate(progress(batches, 'stage 1', total=total - first), first):
         if options.poly:
             optimizer.learning_rate.assign(poly(options.learning_rate, number, total))
         step = weighted_step if number < weighted else plain_step
         recent.append(_finite(step(batch['image'], batch['label']), number))
         if (number + 1) % 100 == 0 or number + 1 == total:
             say(f'stage 1: step {number + 1} of {total}, cross-entropy {np.mean(recent):.4f}')
-        stop.check()
+        training.step_done(number + 1, {'step': number + 1, 'recent': list(recent)})
     if not bool(all_finite([v.value for v in segmentor.weights])):
         raise UserError(f'A weight is not finite after step {total} of stage 1; lower --pixelwise_learning_rate.')
 

@@ -20,6 +20,7 @@ from deeplab_load.restore.names import tf1_variables
 from deeplab_load.training.discriminator import DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.resumption import Resumption
 from deeplab_load.training.steps import AdversarialOutcome, adversarial_step
 from deeplab_load.training.stopping import StopSignal
 
@@ -63,9 +64,11 @@ class TensorFlowPlayers:
         options: AdversarialOptions,
         run: RunDirectory,
         stop: StopSignal,
+        *,
+        save_every: int,
     ):
         self.segmentor, self.trainer, self.evaluator = segmentor, trainer, evaluator
-        self.data, self.options, self.run, self.stop = data, options, run, stop
+        self.data, self.options, self.run, self.stop, self.save_every = data, options, run, stop, save_every
         self.optimizer = Momentum(
             segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum
         )
@@ -154,18 +157,24 @@ class TensorFlowPlayers:
         options = self.trainer.options
         stored = [self._read_set(s) for s in sets]
 
-        def batches(examples: Examples, split: str, epoch: int, augment: bool) -> tf.data.Dataset:
+        def batches(examples: Examples, split: str, epoch: int, first_batch: int, augment: bool) -> tf.data.Dataset:
             return discriminator_batches(
                 examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
-                seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment,
+                seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment, first_batch=first_batch,
                 colour=mean_pixel(self.segmentor.name),
             )  # fmt: skip
 
         return self.trainer.retrain(
             cycle,
-            training_batches=lambda epoch: batches(self.data.train, 'train', epoch, True),
-            holdout_batches=lambda: batches(self.data.holdout, 'holdout', 0, False),
-            stop=self.stop,
+            training_batches=lambda epoch, first: batches(self.data.train, 'train', epoch, first, True),
+            holdout_batches=lambda first: batches(self.data.holdout, 'holdout', 0, first, False),
+            resumption=Resumption(
+                self.run,
+                f'discriminator-{cycle}',
+                self.trainer.variables(),
+                save_every=self.save_every,
+                stop=self.stop,
+            ),
         )
 
     def _read_set(self, map_set: MapSet) -> label_maps.LabelMapSet:

@@ -1,10 +1,30 @@
-"""The built-in data set, a few images of it, and a small segmentor."""
+"""The built-in data set, a few images of it, a small segmentor, and a run directory that has begun."""
 
 import pytest
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.data.preparation import prepare
 from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.stopping import StopSignal
+
+
+class Killed(BaseException):
+    """Ends a process as kill -9 would: no handler of Exception sees it."""
+
+
+class KillAt(StopSignal):
+    """Kills at the n-th look at whether to stop; a step that is not stored looks twice."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    @property
+    def requested(self):
+        self.looks -= 1
+        if not self.looks:
+            raise Killed
+        return False
 
 
 @pytest.fixture(scope='session')
@@ -23,3 +43,11 @@ def few(shapes):
 def small_segmentor():
     architecture = Architecture('mobilenet_v2', num_classes=7, depth_multiplier=0.1)
     return build_segmentor(architecture, fine_tune_batch_norm=True, batch_norm_decay=0.9, seed=1)
+
+
+@pytest.fixture
+def begun_run(tmp_path):
+    run = RunDirectory(tmp_path / 'run')
+    with run.locked():
+        run.write_state({'events_bytes': 0}, snapshots=())
+        yield run

@@ -1,15 +1,18 @@
 """The run directory: what is durable, what is cut off, what is refused."""
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from deeplab_load import files
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.events import Baseline
-from deeplab_load.training.durable import RunDirectory, write_atomically
+from deeplab_load.training.durable import RunDirectory
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
@@ -48,7 +51,8 @@ def test_a_changed_option_is_named_with_both_values_once_the_run_has_begun(run):
     config = {'beta_u': 0.001, 'patience': 5, 'data_dir': 'data'}
     run.adopt_config({**config, 'patience': 6}, unbound=['data_dir'])
     run.adopt_config(config, unbound=['data_dir'])
-    run.write_state({'load': {}})
+    run.save_snapshot('g0', {'a': np.zeros(1)})
+    run.write_state({'events_bytes': 0}, snapshots=['g0'])
     run.adopt_config({**config, 'data_dir': 'other'}, unbound=['data_dir'])
     with pytest.raises(UserError, match=r'--beta_u was 0\.001 and is 0\.005'):
         run.adopt_config({**config, 'beta_u': 0.005}, unbound=['data_dir'])
@@ -76,51 +80,114 @@ def test_snapshots_come_back_bit_for_bit_and_may_be_replaced(run):
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ['g0']
 
 
-def test_prune_keeps_what_is_named(run):
-    for name in ('g0', 'end-0', 'working-3'):
-        run.save_snapshot(name, {'a': np.zeros(1)})
-    (run.checkpoints / '.part-end-1').mkdir()
+def begin(run, *names):
+    """A durable state for each name, which needs the snapshot of that name, and one event each."""
+    for number, name in enumerate(names):
+        run.save_snapshot(name, {'a': np.array([number, 1.5])})
+        length = run.append(Baseline(miou=number / 10, val_miou=0.2))
+        run.write_state({'events_bytes': length, 'number': number}, snapshots=[name])
+
+
+def test_what_the_last_two_states_do_not_need_is_deleted(run):
     (run.checkpoints / 'mine').mkdir()
     (run.checkpoints / 'notes.txt').touch()
-    (run.buffer / 'end-0').mkdir(parents=True)
-    (run.buffer / 'g0').mkdir()
-    run.prune(snapshots=['g0', 'end-0'], sets=['g0'])
-    assert sorted(p.name for p in run.checkpoints.iterdir()) == ['end-0', 'g0', 'mine', 'notes.txt']
-    assert [p.name for p in run.buffer.iterdir()] == ['g0']
+    for name in ('g0', 'end-0', '.end-1.partial'):
+        (run.buffer / name).mkdir(parents=True)
+    run.save_snapshot('g0', {'a': np.zeros(1)})
+    run.write_state({'events_bytes': 0}, snapshots=['g0'], sets=['end-0'])
+    begin(run, 'end-0', 'working-3')
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ['end-0', 'mine', 'notes.txt', 'working-3']
+    assert [p.name for p in run.buffer.iterdir()] == []
 
 
 def test_the_state_is_replaced_whole(run):
     assert run.read_state() == {}
-    run.write_state({'load': {'mu': 0.1 + 0.2}})
-    assert run.read_state() == {'load': {'mu': 0.1 + 0.2}}
+    run.write_state({'load': {'mu': 0.1 + 0.2}, 'events_bytes': 0}, snapshots=())
+    assert run.read_state()['load'] == {'mu': 0.1 + 0.2}
     assert not list(run.path.glob('.part*'))
 
 
-def test_a_missing_state_a_cut_log_and_a_damaged_snapshot_are_told(run):
-    length = run.append(Baseline(miou=0.1, val_miou=0.2))
-    assert run.read_state() == {}
-    run.append(Baseline(miou=0.1, val_miou=0.2))
+def test_leftovers_are_cleaned_at_the_next_start(run):
+    begin(run, 'g0')
+    (run.path / '.part-state.json').write_text('{')
+    (run.checkpoints / '.part-working-1').mkdir()
+    run.recover()
+    assert not list(run.path.rglob('.part*'))
+
+
+def flip(file, place=-9):
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-2])
+
+
+def empty(file):
+    file.write_bytes(b'')
+
+
+DAMAGES = [
+    *[(damage, 'state.json') for damage in (cut, flip, empty, pathlib.Path.unlink)],
+    *[
+        (damage, f'checkpoints/working-2/model.ckpt.{part}')
+        for part in ('index', 'data-00000-of-00001')
+        for damage in (cut, flip, empty, pathlib.Path.unlink)
+    ],
+    (files.remove, 'checkpoints/working-2'),
+    (cut, 'events.jsonl'),
+    (flip, 'events.jsonl'),
+]
+
+
+@pytest.mark.parametrize(('damage', 'place'), DAMAGES)
+def test_damage_to_the_newest_state_falls_back_to_the_one_before_with_a_warning(run, capsys, damage, place):
+    begin(run, 'g0', 'working-1', 'working-2')
+    damage(run.path / place)
+    assert run.recover()['number'] == 1
+    at_fault = place.split('/model')[0]
+    warning = f'Warning: .*{at_fault} .*(damaged|missing).*the state before'
+    assert re.search(warning, capsys.readouterr().out)
+    assert run.read_state()['number'] == 1
+    assert run.recover()['number'] == 1
+    assert capsys.readouterr().out == ''
+    assert run.read_snapshot('working-1')['a'][0] == 1
+
+
+def test_a_digit_changed_in_the_state_is_seen(run):
+    begin(run, 'g0')
+    run.state_file.write_text(run.state_file.read_text().replace('"number": 0', '"number": 5'))
+    with pytest.raises(UserError, match=r'state\.json is damaged'):
+        run.recover()
+
+
+@pytest.mark.parametrize('name', ['state.json', 'checkpoints/working-2', 'events.jsonl'])
+def test_where_both_states_are_damaged_nothing_starts_from_scratch(run, name):
+    begin(run, 'g0', 'working-1', 'working-2')
+    files.remove(run.path / name)
+    flip(run.previous_state_file)
+    with pytest.raises(UserError, match=r'state\.previous\.json is damaged; put back a copy of it'):
+        run.recover()
+
+
+def test_a_missing_state_is_told(run):
+    begin(run, 'g0')
+    run.state_file.unlink()
     with pytest.raises(UserError, match=r'state\.json is missing'):
         run.read_state()
-    run.cut_events(length)
-    with pytest.raises(UserError, match=r'events\.jsonl is cut or missing'):
-        run.cut_events(length + 1)
-    run.save_snapshot('g0', {'a': np.zeros(3)})
-    data = run.checkpoints / 'g0' / 'model.ckpt.data-00000-of-00001'
-    data.write_bytes(data.read_bytes()[:-1])
+
+
+def test_a_damaged_snapshot_is_told(run):
+    begin(run, 'g0')
+    cut(run.checkpoints / 'g0' / 'model.ckpt.data-00000-of-00001')
     for name in ('g0', 'end-0'):
         with pytest.raises(UserError, match=f'snapshot .*{name} of this run is missing or damaged'):
             run.read_snapshot(name)
 
 
-def test_a_damaged_state_is_told_and_not_taken_for_none(run):
-    run.write_state({'load': 1})
-    run.state_file.write_text('{"load": ')
-    with pytest.raises(UserError, match=r'state.json is damaged'):
-        run.read_state()
-
-
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
-    write_atomically(tmp_path / 'file', 'text')
+    files.write_text(tmp_path / 'file', 'text')
     with pytest.raises(UserError, match='cannot be written'), RunDirectory(tmp_path / 'file' / 'run').locked():
         pass

@@ -106,6 +106,7 @@ def players(segmentor, few, tmp_path):
             options,
             run,
             StopSignal(),
+            save_every=100,
         )
         players.snapshot('g0')
         yield players
@@ -138,7 +139,8 @@ def test_stopped_after_every_event_it_ends_bit_for_bit_the_same(players, tmp_pat
         stop.requested = requested
         with run.locked():
             run.save_snapshot('g0', g0)
-            run.write_state({'load': LoadState.initial(0.02).to_json(), 'events_bytes': 0})
+            state = LoadState.initial(0.02)
+            run.write_state({'load': state.to_json(), 'events_bytes': 0}, snapshots=['g0'], sets=['g0'])
             while True:
                 try:
                     drive(players, run, weights, stop)

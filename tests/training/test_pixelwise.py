@@ -4,24 +4,38 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab_load.errors import UserError
 from deeplab_load.training import pixelwise
 from deeplab_load.training.pixelwise import PixelwiseOptions, mean_class_counts, poly, train_pixelwise
+from deeplab_load.training.resumption import Resumption
 from deeplab_load.training.stopping import Stopped, StopSignal
+
+from .conftest import KillAt, Killed
 
 OPTIONS = PixelwiseOptions(
     weighted_epochs=1, epochs=2, learning_rate=0.05, momentum=0.9, batch_size=4, poly=True, seed=0
 )
 
 
-def train(segmentor, examples, stop=None, **options):
-    train_pixelwise(
-        segmentor, examples, dataclasses.replace(OPTIONS, **options), crop_size=(97, 129), stop=stop or StopSignal()
-    )
+@pytest.fixture
+def train(begun_run):
+    def train(segmentor, examples, stop=None, save_every=100, **options):
+        train_pixelwise(
+            segmentor,
+            examples,
+            dataclasses.replace(OPTIONS, **options),
+            crop_size=(97, 129),
+            resumption=lambda variables: Resumption(
+                begun_run, 'stage-1', variables, save_every=save_every, stop=stop or StopSignal()
+            ),
+        )
+
+    return train
 
 
-def test_weighted_steps_come_first_and_the_rate_falls(monkeypatch, small_segmentor, few):
+def test_weighted_steps_come_first_and_the_rate_falls(train, monkeypatch, small_segmentor, few):
     calls = []
 
     def fake_step(segmentor, optimizer, *, mean_counts=None):
@@ -38,7 +52,7 @@ def test_weighted_steps_come_first_and_the_rate_falls(monkeypatch, small_segment
     assert [rate for _, rate in calls] == [round(0.05 * (1 - i / 9) ** 0.9, 6) for i in range(9)]
 
 
-def test_it_trains(capsys, small_segmentor, few):
+def test_it_trains(train, capsys, small_segmentor, few):
     train(small_segmentor, few[0], epochs=4)
     words = capsys.readouterr().out
     assert 'stage 1: step 15 of 15, cross-entropy' in words
@@ -57,19 +71,34 @@ def test_mean_class_counts_leave_void_out(few):
     assert counts[0] == counts.max()
 
 
-def test_a_loss_that_is_not_finite_names_the_step(small_segmentor, few):
+def test_a_loss_that_is_not_finite_names_the_step(train, small_segmentor, few):
     small_segmentor.get_layer('logits.semantic').bias.assign(np.full(7, np.nan))
     with pytest.raises(UserError, match=r'loss of stage 1 is nan at step 1; lower --pixelwise_learning_rate'):
         train(small_segmentor, few[0])
 
 
-def test_an_overflow_in_the_last_step_is_told(small_segmentor, few):
+def test_an_overflow_in_the_last_step_is_told(train, small_segmentor, few):
     with pytest.raises(UserError, match='not finite after step 1 of stage 1'):
         train(small_segmentor, few[0], weighted_epochs=0, epochs=1, batch_size=12, poly=False, learning_rate=3e38)
 
 
-def test_it_stops_when_asked(small_segmentor, few):
+def test_it_stops_when_asked(train, small_segmentor, few):
     stop = StopSignal()
     stop.requested = True
     with pytest.raises(Stopped):
         train(small_segmentor, few[0], stop=stop)
+
+
+def test_killed_between_two_saves_it_ends_with_the_same_bits(small_segmentor, few, begun_run, train):
+    first = [v.numpy() for v in small_segmentor.variables]
+    train(small_segmentor, few[0])
+    undisturbed = [v.numpy() for v in small_segmentor.variables]
+    for variable, value in zip(small_segmentor.variables, first, strict=True):
+        variable.assign(value)
+    with pytest.raises(Killed):
+        train(small_segmentor, few[0], stop=KillAt(6), save_every=2)
+    assert begun_run.read_state()['training']['step'] == 4
+    for variable in small_segmentor.variables:
+        variable.assign(tf.ones_like(variable.value))
+    train(small_segmentor, few[0], save_every=2)
+    assert all(np.array_equal(v.numpy(), u) for v, u in zip(small_segmentor.variables, undisturbed, strict=True))

@@ -29,6 +29,7 @@ def players(small_segmentor, few, tmp_path):
     )  # fmt: skip
     run = RunDirectory(tmp_path / 'run')
     with run.locked():
+        run.write_state({'events_bytes': 0}, snapshots=())
         players = TensorFlowPlayers(
             small_segmentor,
             trainer,
@@ -37,6 +38,7 @@ def players(small_segmentor, few, tmp_path):
             options,
             run,
             StopSignal(),
+            save_every=100,
         )
         players.snapshot('g0')
         yield players
