@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeplab_load.errors import UserError
-from deeplab_load.spellings import read, typed
+from deeplab_load.spellings import option, read, typed
 
 ARCHIVES = 'https://download.tensorflow.org/models/'
 
@@ -69,7 +69,7 @@ GREY: Colour = (127.5, 127.5, 127.5)
 class Architecture:
     """One DeepLab network; the fields and their defaults are those of the original's flags.
 
-    `image_pooling_crop_size` None pools over the whole crop. An empty `multi_grid` is all ones.
+    A dense prediction cell takes the place of ASPP, whose flags do not matter then.
 
     Raises:
         UserError: a value that no DeepLab network has.
@@ -77,22 +77,24 @@ class Architecture:
 
     model_variant: str
     num_classes: int
-    output_stride: int = 16
-    depth_multiplier: float = 1.0
-    atrous_rates: tuple[int, ...] = ()
-    decoder_output_stride: int | None = None
-    multi_grid: tuple[int, ...] = ()
-    add_image_level_feature: bool = True
-    image_pooling_crop_size: tuple[int, int] | None = None
-    image_pooling_stride: tuple[int, int] = (1, 1)
-    image_se_uses_qsigmoid: bool = False
-    aspp_convs_filters: int = 256
-    aspp_with_concat_projection: bool = True
-    aspp_with_squeeze_and_excitation: bool = False
-    dense_prediction_cell_json: str | None = None
-    decoder_filters: int = 256
-    decoder_use_sum_merge: bool = False
-    decoder_output_is_logits: bool = False
+    output_stride: int = option(16, 'Ratio of image to feature resolution: 8, 16 or 32.')
+    depth_multiplier: float = option(1.0, 'Factor on the channels of a MobileNet.')
+    atrous_rates: tuple[int, ...] = option((), 'Rates of ASPP, such as 6,12,18; none: no atrous branches.')
+    decoder_output_stride: int | None = option(None, 'Stride of the decoder, 4, 8 or 16; none: no decoder.')
+    multi_grid: tuple[int, ...] = option((), 'Atrous rates of the units of the last block, such as 1,2,4; none: ones.')
+    add_image_level_feature: bool = option(True, 'Pool features over the image, as a branch of ASPP.')
+    image_pooling_crop_size: tuple[int, int] | None = option(None, 'Window that is pooled over; none: the whole crop.')
+    image_pooling_stride: tuple[int, int] = option((1, 1), 'Strides of the pooling window.')
+    image_se_uses_qsigmoid: bool = option(False, 'Gate ASPP by the quantised sigmoid.')
+    aspp_convs_filters: int = option(256, 'Channels of the branches of ASPP.')
+    aspp_with_concat_projection: bool = option(True, 'Project the concatenated branches of ASPP.')
+    aspp_with_separable_conv: bool = option(True, 'Atrous branches of ASPP are separable convolutions.')
+    aspp_with_squeeze_and_excitation: bool = option(False, 'Pooled features gate ASPP instead of being a branch.')
+    dense_prediction_cell_json: str | None = option(None, 'DPC: the published dense prediction cell instead of ASPP.')
+    decoder_filters: int = option(256, 'Channels of the decoder.')
+    decoder_use_separable_conv: bool = option(True, 'Convolutions of the decoder are separable.')
+    decoder_use_sum_merge: bool = option(False, 'The decoder adds its two inputs, for the lite head.')
+    decoder_output_is_logits: bool = option(False, 'Nothing follows the decoder, for the lite head.')
 
     def __post_init__(self) -> None:
         for field in ('atrous_rates', 'multi_grid', 'image_pooling_stride'):
@@ -108,7 +110,8 @@ class Architecture:
     def from_flags(cls, flags: Mapping[str, Any]) -> 'Architecture':
         """The network that the original builds with these flags, each spelled as on its command line or typed.
 
-        `spellings.typed` says how they are read. Flags that concern inference alone are passed over.
+        `spellings.typed` says how they are read. Flags that concern inference alone are passed over. An output stride
+        that is not given is the one that the family was published with.
 
         Raises:
             UserError: an unknown flag, a missing one, or a value that cannot be converted.
@@ -120,7 +123,8 @@ class Architecture:
             kept = value in ('', None) or (only is not None and read(flag, value, type(only)) == only)
             _require(kept, flag, value, f'{only}, as in every published network')
         others = (*INFERENCE_FLAGS, *FIXED_FLAGS)
-        return cls(**typed(cls, {flag: value for flag, value in flags.items() if flag not in others}))
+        given = typed(cls, {flag: value for flag, value in flags.items() if flag not in others})
+        return cls(**{'output_stride': published_output_stride(given['model_variant']), **given})
 
     def _require_backbone(self) -> None:
         variant, multi_grid = self.model_variant, self.multi_grid
@@ -153,6 +157,11 @@ class Architecture:
         _require(decoder is not None or not is_logits, 'decoder_output_stride', decoder, 'given for a sum merge')
         classes = self.num_classes
         _require(filters == classes or not is_logits, 'decoder_filters', filters, f'{classes}, the number of classes')
+
+
+def published_output_stride(model_variant: str) -> int:
+    """The (first) output stride that a family was published with."""
+    return 32 if model_variant.startswith(('mobilenet_v3', 'mobilenet_edgetpu')) else 16
 
 
 def mean_pixel(model_variant: str) -> Colour:

@@ -12,16 +12,25 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from deeplab_load.catalog import Architecture
 from deeplab_load.data.specs import NAMES
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
+from deeplab_load.spellings import option
 
 C = TypeVar('C')
 
 
-def option(default: Any, text: str, choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field that becomes a flag; None as a default means `not given`."""
-    return dataclasses.field(default=default, metadata={'help': text, 'choices': choices})
+# What a run or a checkpoint tells about its network; the options of `catalog.Architecture`, each None unless given.
+NETWORK = tuple(field for field in dataclasses.fields(Architecture) if 'help' in field.metadata)
+
+
+def network_options(cls: type[C]) -> type[C]:
+    """Adds the options of a network to a class of options that becomes a dataclass."""
+    for field in NETWORK:
+        cls.__annotations__[field.name] = field.type | None  # type: ignore[operator]
+        setattr(cls, field.name, option(None, field.metadata['help']))
+    return cls
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class EvaluateConfig(DataOptions):
 
 
 @dataclass(frozen=True)
+@network_options
 class Config(DataOptions):
     """Options of the main job; `config.json` holds them under these names."""
 
@@ -104,13 +114,17 @@ class Config(DataOptions):
         'load', 'load, luc (alternating steps of D and g), or pixelwise: stage 1 only.', ('load', 'luc', 'pixelwise')
     )
     # The segmentor.
-    model_variant: str = option('mobilenet_v2', "The original's name of the backbone, such as mobilenet_v2.")
-    depth_multiplier: float = option(1.0, 'Factor on the channels of MobileNetV2.')
-    output_stride: int = option(16, 'Ratio of image to feature resolution: 8, 16 or 32.')
-    atrous_rates: tuple[int, ...] = option((), 'Rates of ASPP, such as 6,12,18; without them no ASPP.')
-    decoder_output_stride: int | None = option(None, 'Stride of the decoder, such as 4; without it no decoder.')
-    checkpoint: str | None = option(None, 'TF1 checkpoint to start from (prefix or folder), or frozen graph (*.pb).')
-    fresh_head: bool = option(False, 'Give the last layer new values: for another number of classes.')
+    checkpoint: str | None = option(
+        None, 'TF1 checkpoint to start from (prefix or folder), or frozen graph (*.pb); it says what the network is.'
+    )
+    model_variant: str | None = option(
+        None,
+        "The original's name of the backbone, mobilenet_v2 without a checkpoint; given, the flags say all else too.",
+    )
+    fresh_head: str | None = option(
+        None, 'New values for the last layer (logits, or no value), or all after the backbone (last_layers).',
+        ('logits', 'last_layers'), alone=True,
+    )  # fmt: skip
     # Data.
     train_split: str | None = option(None, 'Split to train on; the data set has its default.')
     train_crop_size: tuple[int, ...] = option((), 'Height and width of the window in training.')
@@ -189,6 +203,11 @@ class Config(DataOptions):
             _demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
         self.limits()
 
+    def network(self) -> dict[str, Any]:
+        """The options of the network that were given."""
+        names = ('model_variant', *(field.name for field in NETWORK))
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def limits(self) -> Limits:
         """The hyperparameters of Algorithm 3."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Limits)}
@@ -245,22 +264,31 @@ _DEFINE: dict[type, Any] = {
 }
 
 
+class _FirstIfAlone(flags.EnumParser):
+    """Reads a choice; a flag without a value, which absl hands on as 'true', is the first."""
+
+    def parse(self, argument: str) -> str:
+        """The choice."""
+        return super().parse(self.enum_values[0] if argument == 'true' else argument)
+
+
 def _define_flag(field: dataclasses.Field, hint: Any, flag_values: flags.FlagValues) -> None:
     default: Any = field.default
     text, choices = field.metadata['help'], field.metadata['choices']
-    kind = _plain_type(hint)
-    if choices:
+    kind = typing.get_origin(_given(hint)) or _given(hint)
+    if field.metadata['alone']:
+        flag = flags.Flag(_FirstIfAlone(choices), None, field.name, default, text, boolean=True)
+        flags.DEFINE_flag(flag, flag_values)
+    elif choices:
         flags.DEFINE_enum(field.name, default, choices, text, flag_values=flag_values)
     elif kind is tuple:
-        flags.DEFINE_list(field.name, [str(v) for v in default], text, flag_values=flag_values)
+        flags.DEFINE_list(field.name, default and [str(v) for v in default], text, flag_values=flag_values)
     else:
         _DEFINE[kind](field.name, default, text, flag_values=flag_values)
 
 
-def _plain_type(hint: Any) -> type:
-    """The type of an option: `int` of `int | None`, `tuple` of `tuple[int, ...]`."""
-    if typing.get_origin(hint) is tuple:
-        return tuple
+def _given(hint: Any) -> Any:
+    """The type of an option that is given: `int` of `int | None`."""
     if isinstance(hint, types.UnionType):
         return next(t for t in typing.get_args(hint) if t is not types.NoneType)
     return hint
@@ -280,7 +308,7 @@ _EXAMPLES = {int: 'whole numbers, such as --{}=6,12,18', float: 'numbers, such a
 
 def _items(name: str, values: list[str], hint: Any) -> tuple:
     """The items of a list option as the type in its hint, `tuple[int, ...]`."""
-    kind = typing.get_args(hint)[0]
+    kind = typing.get_args(_given(hint))[0]
     try:
         return tuple(kind(v) for v in values)
     except ValueError:

@@ -1,14 +1,22 @@
-"""Flags in the spellings of the original's command lines, read as the fields of a dataclass."""
+"""Options as fields of dataclasses, and their values in the spellings of the original's command lines."""
 
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deeplab_load.errors import UserError
 
 _TRUTHS = {'true': True, '1': True, 'false': False, '0': False}
+
+
+def option(default: Any, text: str, choices: Sequence[str] | None = None, *, alone: bool = False) -> Any:
+    """A dataclass field that becomes a flag; None as a default means `not given`.
+
+    With `alone` the flag may stand without a value, and means the first of its choices.
+    """
+    return dataclasses.field(default=default, metadata={'help': text, 'choices': choices, 'alone': alone})
 
 
 def typed(cls: type, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,8 +37,10 @@ from deeplab_load.reporting.events import Scalars, sentence
 from deeplab_load.reporting.figures import convergence_figure, read_events
 from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import metrics_table
+from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
+from deeplab_load.restore.segmentors import strides
 from deeplab_load.serving import export as serving
 from deeplab_load.serving.export import ExportOptions
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
@@ -176,14 +178,7 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
     if not (config.checkpoint or config.pixelwise_weighted_epochs or config.pixelwise_epochs):
         raise UserError('There is nothing to start from: give --checkpoint, or --pixelwise_epochs for stage 1.')
     segmentor = deeplab.build_segmentor(
-        Architecture(
-            model_variant=config.model_variant,
-            num_classes=dataset_spec(config).num_classes,
-            output_stride=config.output_stride,
-            depth_multiplier=config.depth_multiplier,
-            atrous_rates=config.atrous_rates,
-            decoder_output_stride=config.decoder_output_stride,
-        ),
+        _architecture(config, run),
         fine_tune_batch_norm=config.fine_tune_batch_norm,
         batch_norm_decay=config.batch_norm_decay,
         seed=config.seed,
@@ -191,6 +186,15 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
     if not config.checkpoint or has_begun(run.directory.read_state()):
         return segmentor, None
     return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)
+
+
+def _architecture(config: Config, run: Run) -> Architecture:
+    """The network that the options ask for, of the checkpoint that the run begins with where there is one."""
+    flags = {'num_classes': dataset_spec(config).num_classes, **config.network()}
+    if not config.checkpoint:
+        return Architecture.from_flags({'model_variant': 'mobilenet_v2', **flags})
+    g0 = run.directory.prefix('g0')
+    return inspect(g0 if run.directory.has_snapshot('g0') else config.checkpoint).asked(flags)
 
 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
@@ -383,7 +387,7 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
             segmentor,
             path / 'export',
             crop_size=data.eval_crop_size,
-            output_stride=config.output_stride,
+            output_stride=strides(segmentor)[0],
             spec=data.spec,
             options=chosen,
         )

@@ -1,5 +1,6 @@
 """The package's own functions: `segmentor`, `label_maps` and `inspect`."""
 
+import inspect
 import json
 import os
 import pathlib
@@ -87,7 +88,21 @@ def test_with_a_variant_the_flags_alone_say_it(checkpoint):
 def test_another_class_count_needs_a_fresh_head(checkpoint):
     with pytest.raises(UserError, match='has 5 classes, but 7 were asked for'):
         deeplab_load.segmentor(checkpoint=checkpoint, num_classes=7)
-    assert deeplab_load.segmentor(checkpoint=checkpoint, num_classes=7, fresh_head=True).output_shape[-1] == 7
+    for fresh_head in (True, 'logits', 'last_layers'):
+        fresh = deeplab_load.segmentor(checkpoint=checkpoint, num_classes='7', fresh_head=fresh_head)
+        assert fresh.output_shape[-1] == 7
+
+
+def test_the_signature():
+    parameters = list(inspect.signature(deeplab_load.segmentor).parameters.values())
+    assert [p.name for p in parameters[:9]] == [
+        'name', 'checkpoint', 'num_classes', 'crop_size', 'model_variant', 'output_stride', 'atrous_rates',
+        'decoder_output_stride', 'depth_multiplier',
+    ]  # fmt: skip
+    assert parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY and p.default is None for p in parameters[1:10])
+    assert list(inspect.signature(deeplab_load.label_maps).parameters)[:2] == ['model', 'images']
+    assert list(inspect.signature(deeplab_load.inspect).parameters) == ['path']
 
 
 def test_a_zoo_name_needs_no_flag(checkpoint, tmp_path):

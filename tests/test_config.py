@@ -10,6 +10,7 @@ import sys
 import pytest
 from absl import flags
 
+from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config, EvaluateConfig, define_flags, digest, from_flags, to_json
 from deeplab_load.errors import UserError
 
@@ -33,12 +34,30 @@ def test_every_field_is_a_flag_with_its_default_and_help():
 
 def test_values_of_every_type():
     config = parse(
-        '--dataset=pascal_voc', '--atrous_rates=6,12,18', '--beta_u=0.005', '--decoder_output_stride=4', '--fresh_head',
-        '--patience=80', '--generator_map=softmax', '--checkpoint=a/model.ckpt',
+        '--dataset=pascal_voc', '--atrous_rates=6,12,18', '--beta_u=0.005', '--decoder_output_stride=4',
+        '--fresh_head=last_layers', '--patience=80', '--generator_map=softmax', '--checkpoint=a/model.ckpt',
     )  # fmt: skip
     assert config.atrous_rates == (6, 12, 18)
-    assert (config.beta_u, config.decoder_output_stride, config.fresh_head) == (0.005, 4, True)
+    assert (config.beta_u, config.decoder_output_stride, config.fresh_head) == (0.005, 4, 'last_layers')
     assert (config.patience, config.generator_map, config.checkpoint) == (80, 'softmax', 'a/model.ckpt')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'), [([], None), (['--fresh_head'], 'logits'), (['--fresh_head=logits'], 'logits')]
+)
+def test_a_fresh_head_without_a_value_is_the_last_layer(arguments, expected):
+    assert parse('--dataset=shapes', *arguments).fresh_head == expected
+
+
+def test_every_flag_of_a_network_is_an_option_and_none_is_given_by_default():
+    names = {field.name for field in dataclasses.fields(Architecture)} - {'num_classes'}
+    assert names <= {field.name for field in dataclasses.fields(Config)}
+    assert Config(dataset='shapes').network() == {}
+    given = {'image_pooling_crop_size': (769, 769), 'add_image_level_feature': False, 'aspp_convs_filters': 128}
+    cell = {'dense_prediction_cell_json': 'DPC', 'atrous_rates': ()}
+    flags = ['--image_pooling_crop_size=769,769', '--noadd_image_level_feature', '--aspp_convs_filters=128']
+    more = ['--dense_prediction_cell_json=DPC', '--atrous_rates=']
+    assert parse('--dataset=shapes', *flags, *more).network() == {**given, **cell}
 
 
 def test_the_defaults_are_the_articles():

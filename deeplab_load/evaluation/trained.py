@@ -1,8 +1,7 @@
 """Trained models from whatever file they are in: a run, a TF1 checkpoint, a frozen graph, .keras or a SavedModel."""
 
-import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from deeplab_load.models.inference import label_maps as segment
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.conversion import KERAS, load_keras
 from deeplab_load.restore.download import downloaded
-from deeplab_load.restore.inspection import inspect
+from deeplab_load.restore.inspection import UNTOLD, inspect
 from deeplab_load.restore.restoring import restore
 from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.training.durable import RunDirectory, read_config
@@ -190,13 +189,17 @@ def _require_stride(path: pathlib.Path, has: int, asked: int | None) -> None:
 
 
 def _restored(location: Location, output_stride: int | None, atrous_rates: tuple[int, ...]) -> keras.Model:
-    run_options = location.run_options
-    stride = output_stride or run_options.get('output_stride')
-    architecture = inspect(location.path).architecture(stride)
-    if not atrous_rates and stride == run_options.get('output_stride'):
-        atrous_rates = tuple(run_options.get('atrous_rates', ()))
-    if atrous_rates:
-        architecture = dataclasses.replace(architecture, atrous_rates=atrous_rates)
-    network = deeplab.build_segmentor(architecture)
+    given = {flag: value for flag, value in (('output_stride', output_stride), ('atrous_rates', atrous_rates)) if value}
+    network = deeplab.build_segmentor(inspect(location.path).asked(untold(location.run_options, given)))
     restore(network, location.path)
     return network
+
+
+def untold(run_options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a network that no checkpoint tells: as given, or else as the run was told that it is of."""
+    # A run that was told its model_variant was told by flags alone: those that are missing had their defaults.
+    told = run_options.get('model_variant') is not None
+    of_run = {flag: run_options.get(flag) for flag in UNTOLD if told or run_options.get(flag) is not None}
+    if given.get('output_stride') not in (None, of_run.get('output_stride')):
+        of_run.pop('atrous_rates', None)
+    return {**of_run, **given}

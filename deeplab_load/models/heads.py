@@ -55,7 +55,10 @@ def aspp(
     branches = [] if gated or pooled is None else [pooled]
     branches.append(convolution(features, filters, 'aspp0', scope))
     for index, rate in enumerate(architecture.atrous_rates, start=1):
-        branches.append(split_separable(features, filters, f'aspp{index}', scope, rate=rate))
+        if architecture.aspp_with_separable_conv:
+            branches.append(split_separable(features, filters, f'aspp{index}', scope, rate=rate))
+        else:
+            branches.append(convolution(features, filters, f'aspp{index}', scope, kernel_size=3, rate=rate))
     x = keras.layers.Concatenate(name='concat')(branches) if len(branches) > 1 else branches[0]
     if architecture.aspp_with_concat_projection:
         x = convolution(x, filters, 'concat_projection', scope)
@@ -120,7 +123,10 @@ def decoder(
         return keras.layers.Add(name='decoder.sum')(resized)
     x = keras.layers.Concatenate(name='decoder.concat')(resized)
     for index in range(2):
-        x = split_separable(x, filters, f'decoder.decoder_conv{index}', scope)
+        if architecture.decoder_use_separable_conv:
+            x = split_separable(x, filters, f'decoder.decoder_conv{index}', scope)
+        else:
+            x = convolution(x, filters, f'decoder.decoder_conv0.decoder_conv0_{index + 1}', scope, kernel_size=3)
     return x
 
 

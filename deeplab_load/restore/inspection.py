@@ -1,15 +1,17 @@
 """Tells from names and shapes alone what a checkpoint is: family, depth, classes, head, optimizer slots."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deeplab_load.catalog import MODEL_VARIANTS, PUBLISHED_CELL, Architecture
+from deeplab_load.catalog import MODEL_VARIANTS, PUBLISHED_CELL, Architecture, published_output_stride
 from deeplab_load.errors import UserError
 from deeplab_load.models import mobilenet_edgetpu, mobilenet_v2, mobilenet_v3, resnet_v1, xception
 from deeplab_load.restore.checkpoint import read_checkpoint
+from deeplab_load.spellings import read
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -29,18 +31,43 @@ _FAMILIES = {
     **{f'resnet_v1_{n}': rf'resnet_v1_{n}/conv1/weights' for n in (18, 50, 101)},
 }
 
-# What the published models were trained with and a checkpoint does not tell.
-_OUTPUT_STRIDES = dict.fromkeys((*mobilenet_v3.NETWORKS, 'mobilenet_edgetpu'), 32)
+# Flags of the original's that leave no trace in a checkpoint.
+UNTOLD = (
+    'output_stride',
+    'atrous_rates',
+    'multi_grid',
+    'image_pooling_crop_size',
+    'image_pooling_stride',
+    'image_se_uses_qsigmoid',
+)
+# What the published models were trained with.
 _MULTI_GRIDS = dict.fromkeys(('resnet_v1_50_beta', 'resnet_v1_101_beta'), (1, 2, 4))
 _LITE_HEAD: dict[str, Any] = {
     'image_pooling_crop_size': (769, 769),
     'image_pooling_stride': (4, 5),
     'image_se_uses_qsigmoid': True,
-    'aspp_with_concat_projection': False,
-    'aspp_with_squeeze_and_excitation': True,
-    'decoder_use_sum_merge': True,
-    'decoder_output_is_logits': True,
 }
+
+# Flags of the head that a checkpoint tells, in words where they are not the original's defaults.
+_TOLD = {
+    'add_image_level_feature': 'no image pooling',
+    'aspp_convs_filters': '{} head filters',
+    'aspp_with_concat_projection': 'no projection',
+    'aspp_with_separable_conv': 'full ASPP convolutions',
+    'aspp_with_squeeze_and_excitation': 'gated ASPP',
+    'decoder_filters': '{} decoder filters',
+    'decoder_use_separable_conv': 'full decoder convolutions',
+    'decoder_use_sum_merge': 'sum decoder',
+    'decoder_output_is_logits': 'its output the logits',
+}
+_OF_LITE_HEAD = (
+    'aspp_with_concat_projection',
+    'aspp_with_squeeze_and_excitation',
+    'decoder_filters',
+    'decoder_use_sum_merge',
+    'decoder_output_is_logits',
+)
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Architecture)}
 
 _INVERTED = {**mobilenet_v3.NETWORKS, 'mobilenet_edgetpu': mobilenet_edgetpu.NETWORK}
 
@@ -49,7 +76,8 @@ _INVERTED = {**mobilenet_v3.NETWORKS, 'mobilenet_edgetpu': mobilenet_edgetpu.NET
 class Inspection:
     """What a checkpoint is; `num_classes` is None for a backbone alone, `head` as in `catalog.ZooRow`.
 
-    `optimizer_slots` names the kinds of slots found ('Momentum'), `global_step` says whether the step is stored.
+    `head_flags` are those of the original's flags that the head shows to be others than by default. `optimizer_slots`
+    names the kinds of slots found ('Momentum'), `global_step` says whether the step is stored.
     """
 
     model_variant: str
@@ -57,7 +85,7 @@ class Inspection:
     num_classes: int | None
     head: str
     decoder_output_stride: int | None
-    aspp_convs_filters: int = 256
+    head_flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     optimizer_slots: tuple[str, ...] = ()
     global_step: bool = False
 
@@ -70,10 +98,11 @@ class Inspection:
         if self.num_classes is None:
             return ', '.join([*words, 'no segmentation head'])
         heads = {'pooling': 'no ASPP', 'aspp': 'ASPP', 'dpc': 'dense prediction cell', 'lite': 'lite head'}
-        decoder, filters = self.decoder_output_stride, self.aspp_convs_filters
+        decoder, passed_over = self.decoder_output_stride, _OF_LITE_HEAD if self.head == 'lite' else ()
         words += [f'{self.num_classes} classes', heads[self.head]]
         words.append('no decoder' if decoder is None else f'decoder at stride {decoder}')
-        return ', '.join([*words, f'{filters} head filters'] if filters != 256 else words)
+        words += [_TOLD[flag].format(value) for flag, value in self.head_flags.items() if flag not in passed_over]
+        return ', '.join(words)
 
     def architecture(self, output_stride: int | None = None) -> Architecture:
         """The network to restore into, as the published models of its family are.
@@ -87,7 +116,7 @@ class Inspection:
         """
         if self.num_classes is None:
             raise UserError(f'the checkpoint is {self.description}: give one of a segmentation model')
-        stride = output_stride or _OUTPUT_STRIDES.get(self.model_variant, 16)
+        stride = output_stride or published_output_stride(self.model_variant)
         lite = {**_LITE_HEAD, 'decoder_filters': self.num_classes} if self.head == 'lite' else {}
         return Architecture(
             model_variant=self.model_variant,
@@ -97,10 +126,29 @@ class Inspection:
             atrous_rates=ATROUS_RATES.get(stride, ()) if self.head == 'aspp' else (),
             decoder_output_stride=self.decoder_output_stride,
             multi_grid=_MULTI_GRIDS.get(self.model_variant, ()),
-            aspp_convs_filters=self.aspp_convs_filters,
             dense_prediction_cell_json=PUBLISHED_CELL if self.head == 'dpc' else None,
-            **lite,
+            **{**self.head_flags, **lite},
         )
+
+    def asked(self, flags: Mapping[str, Any]) -> Architecture:
+        """The network that flags of the original's, in its spellings or typed, ask for on this checkpoint.
+
+        With `model_variant` they alone say what it is. Without it they change what the checkpoint says, and say what
+        the head on a backbone alone is.
+
+        Raises:
+            UserError: a flag or a value that cannot be.
+        """
+        if 'model_variant' in flags:
+            return Architecture.from_flags({'num_classes': self.num_classes, **flags})
+        if self.num_classes is None:
+            grid = _MULTI_GRIDS.get(self.model_variant, ())
+            backbone = {'model_variant': self.model_variant, 'depth_multiplier': self.depth_multiplier}
+            return Architecture.from_flags({**backbone, 'multi_grid': grid, **flags})
+        classes, stride = flags.get('num_classes') or self.num_classes, flags.get('output_stride')
+        told = dataclasses.replace(self, num_classes=read('num_classes', classes, int))
+        known = told.architecture(read('output_stride', stride, int) if stride else None)
+        return Architecture.from_flags({**dataclasses.asdict(known), **flags})
 
 
 def inspect(path: str | pathlib.Path) -> Inspection:
@@ -131,7 +179,7 @@ def inspect_shapes(shapes: Shapes) -> Inspection:
         num_classes=_num_classes(shapes),
         head=_head(shapes),
         decoder_output_stride=_decoder_output_stride(variant, depth_multiplier, shapes),
-        aspp_convs_filters=shapes.get('aspp0/weights', (256,))[-1],
+        head_flags=_head_flags(shapes),
         optimizer_slots=tuple(sorted(slots)),
         global_step='global_step' in shapes,
     )
@@ -160,7 +208,26 @@ def _head(shapes: Shapes) -> str:
         return 'dpc'
     if 'logits/semantic/weights' not in shapes:
         return 'lite'
-    return 'aspp' if 'aspp1_depthwise/depthwise_weights' in shapes else 'pooling'
+    return 'aspp' if {'aspp1_depthwise/depthwise_weights', 'aspp1/weights'} & set(shapes) else 'pooling'
+
+
+def _head_flags(shapes: Shapes) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if 'aspp0/weights' in shapes:
+        told |= {
+            'add_image_level_feature': 'image_pooling/weights' in shapes,
+            'aspp_convs_filters': shapes['aspp0/weights'][-1],
+            'aspp_with_concat_projection': 'concat_projection/weights' in shapes,
+            'aspp_with_separable_conv': 'aspp1/weights' not in shapes,
+            'aspp_with_squeeze_and_excitation': 'image_pooling/biases' in shapes,
+        }
+    last, summed = 'logits/semantic/weights', 'decoder/decoder_conv0/weights'
+    if summed in shapes:
+        told |= {'decoder_filters': shapes[summed][-1], 'decoder_use_sum_merge': True, 'decoder_output_is_logits': True}
+    elif 'decoder/feature_projection0/weights' in shapes and last in shapes:
+        full = 'decoder/decoder_conv0/decoder_conv0_1/weights' in shapes
+        told |= {'decoder_filters': shapes[last][2], 'decoder_use_separable_conv': not full}
+    return {flag: value for flag, value in told.items() if value != _DEFAULTS[flag]}
 
 
 def _decoder_output_stride(variant: str, depth_multiplier: float, shapes: Shapes) -> int | None:

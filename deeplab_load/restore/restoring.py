@@ -18,38 +18,52 @@ LAST_LAYER = re.compile(r'logits/semantic/(weights|biases)')
 # The lite head's decoder ends in the logits.
 LITE_LAST_LAYER = re.compile(r'decoder/(decoder_conv0|feature_projection0)/(weights|biases)')
 
+# All that follows the backbone (model.get_extra_layer_scopes).
+LAST_LAYERS = re.compile(r'(logits|image_pooling|aspp\d+\w*|concat_projection|decoder|meta_architecture)/.+')
+# What a published backbone has after the features that a segmentor takes.
+CLASSIFIER = re.compile(r'[^/]+/(logits|Logits|Conv_[12]|mean_rgb)(/.+)?')
+
 # What a checkpoint may hold beside the model's variables, by the name of the rule.
 SKIPPED = {
     'optimizer slot': OPTIMIZER_SLOT,
+    'moving average of a weight': re.compile(r'.+/ExponentialMovingAverage'),
     'global step': re.compile(GLOBAL_STEP),
 }
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """What became of every variable, by TF1 name; `skipped` pairs a variable with the rule that let it go."""
+    """What became of every variable, by TF1 name.
+
+    `skipped` pairs a variable of the checkpoint with the rule that let it go; `reason` says why some are fresh.
+    """
 
     restored: tuple[str, ...]
     fresh: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    reason: str = ''
 
     def table(self) -> str:
         """A line for each outcome: how many variables were restored, are fresh, were skipped by which rule."""
         lines = [f'restored  {len(self.restored):4d} variables']
         if self.fresh:
-            lines.append(f'fresh     {len(self.fresh):4d} variables ({", ".join(self.fresh)})')
+            names = self.fresh if len(self.fresh) <= 4 else sorted({name.partition('/')[0] for name in self.fresh})
+            lines.append(f'fresh     {len(self.fresh):4d} variables ({", ".join(names)}): {self.reason}')
         for rule in dict.fromkeys(rule for _, rule in self.skipped):
             lines.append(f'skipped   {sum(r == rule for _, r in self.skipped):4d} variables ({rule})')
         return '\n'.join(lines)
 
 
-def restore(model: keras.Model, path: str | pathlib.Path, *, fresh_head: bool = False) -> Restoration:
+def restore(model: keras.Model, path: str | pathlib.Path, *, fresh_head: str | None = None) -> Restoration:
     """Fills every variable of the model from the checkpoint; nothing is assigned unless everything fits.
+
+    Of a checkpoint of a backbone alone the backbone is filled, strictly, and all that follows it stays fresh.
 
     Args:
         model: of `build_segmentor`.
         path: as `read_checkpoint` takes it.
-        fresh_head: keep the last layer's fresh values instead of the checkpoint's, as another class count needs.
+        fresh_head: 'logits' keeps the fresh values of the last layer, as another class count needs, 'last_layers' those
+            of all that follows the backbone, whatever the checkpoint has there.
 
     Returns:
         What was restored, is fresh, and was skipped by which rule.
@@ -57,18 +71,21 @@ def restore(model: keras.Model, path: str | pathlib.Path, *, fresh_head: bool = 
     Raises:
         UserError: the checkpoint is missing, damaged, of another model, lacks a variable or holds one too many.
     """
-    checkpoint = read_checkpoint(path)
-    variables = tf1_variables(model)
-    last_layer = _last_layer(variables)
-    fresh = {name for name in variables if fresh_head and last_layer.fullmatch(name)}
-    wanted = {name: shape for name, shape in tf1_shapes(model).items() if name not in fresh}
-    skipped = _skipped(checkpoint, wanted, fresh)
-    _require_same_model(checkpoint, model, fresh_head)
+    checkpoint, variables, shapes = read_checkpoint(path), tf1_variables(model), tf1_shapes(model)
+    held, asked = _inspected(checkpoint), inspect_shapes(shapes)
+    replaced, reason = _replaced(held, variables, fresh_head)
+    fresh = {name for name in variables if replaced and replaced.fullmatch(name)}
+    wanted = {name: shape for name, shape in shapes.items() if name not in fresh}
+    rules = {**SKIPPED, **({'replaced head': replaced} if replaced else {})}
+    if held.num_classes is None:
+        rules['classifier'] = CLASSIFIER
+    skipped = _skipped(checkpoint, wanted, rules)
+    _require_same_model(checkpoint, held, asked, replaced)
     _require_match(checkpoint, wanted, skipped)
     values = {name: checkpoint.value(name) for name in wanted}
     for name, value in values.items():
         variables[name].assign(value)
-    return Restoration(tuple(sorted(wanted)), tuple(sorted(fresh)), tuple(sorted(skipped.items())))
+    return Restoration(tuple(sorted(wanted)), tuple(sorted(fresh)), tuple(sorted(skipped.items())), reason)
 
 
 def save(model: keras.Model, prefix: str | pathlib.Path, extra: Mapping[str, np.ndarray] | None = None) -> None:
@@ -85,46 +102,63 @@ def save(model: keras.Model, prefix: str | pathlib.Path, extra: Mapping[str, np.
     write_checkpoint(prefix, {**extra, **values})
 
 
+def _inspected(checkpoint: Checkpoint) -> Inspection:
+    try:
+        return inspect_shapes(checkpoint.shapes)
+    except UserError as error:
+        raise UserError(f'the checkpoint {checkpoint.prefix} {error}') from error
+
+
+def _replaced(held: Inspection, names: Collection[str], fresh_head: str | None) -> tuple[re.Pattern[str] | None, str]:
+    """The variables that keep their fresh values, and why."""
+    if held.num_classes is None:
+        return LAST_LAYERS, 'the checkpoint is a backbone alone'
+    if fresh_head is None:
+        return None, ''
+    patterns = {'logits': _last_layer(names), 'last_layers': LAST_LAYERS}
+    if fresh_head not in patterns:
+        raise UserError(f'fresh_head is {fresh_head!r} but must be one of {", ".join(patterns)}')
+    return patterns[fresh_head], f'--fresh_head={fresh_head}'
+
+
 def _last_layer(names: Collection[str]) -> re.Pattern[str]:
     return LAST_LAYER if any(map(LAST_LAYER.fullmatch, names)) else LITE_LAST_LAYER
 
 
-def _skipped(checkpoint: Checkpoint, wanted: Shapes, fresh: set[str]) -> dict[str, str]:
-    rules = dict(SKIPPED)
-    if fresh:
-        rules['replaced head'] = _last_layer(fresh)
+def _skipped(checkpoint: Checkpoint, wanted: Shapes, rules: Mapping[str, re.Pattern[str]]) -> dict[str, str]:
     unwanted = (name for name in checkpoint.shapes if name not in wanted)
-    matches = ((name, rule) for name in unwanted for rule, pattern in rules.items() if pattern.fullmatch(name))
-    return dict(matches)
+    return {
+        name: next(rule for rule, pattern in rules.items() if pattern.fullmatch(name))
+        for name in unwanted
+        if any(pattern.fullmatch(name) for pattern in rules.values())
+    }
 
 
-def _require_same_model(checkpoint: Checkpoint, model: keras.Model, fresh_head: bool) -> None:
-    try:
-        held = inspect_shapes(checkpoint.shapes)
-    except UserError as error:
-        raise UserError(f'the checkpoint {checkpoint.prefix} {error}') from error
-    asked = inspect_shapes(tf1_shapes(model))
-    if _network(held) != _network(asked):
+def _require_same_model(
+    checkpoint: Checkpoint, held: Inspection, asked: Inspection, replaced: re.Pattern[str] | None
+) -> None:
+    backbone_alone = replaced is LAST_LAYERS
+    if _backbone(held) != _backbone(asked) or (not backbone_alone and _head(held) != _head(asked)):
         raise UserError(
             f'the checkpoint {checkpoint.prefix} is {held.description}, '
             f'but the model asked for is {asked.description}: ask for the former, or give another checkpoint'
         )
-    if held.num_classes != asked.num_classes and not fresh_head:
+    if held.num_classes != asked.num_classes and not replaced:
         raise UserError(
             f'the checkpoint {checkpoint.prefix} has {held.num_classes} classes, '
             f'but {asked.num_classes} were asked for: give --fresh_head to start with a new last layer'
         )
 
 
-def _network(inspection: Inspection) -> tuple:
-    """What must agree between a checkpoint and a model whatever their classes."""
-    return (
-        inspection.model_variant,
-        inspection.depth_multiplier,
-        inspection.head,
-        inspection.aspp_convs_filters,
-        inspection.decoder_output_stride,
-    )
+def _backbone(inspection: Inspection) -> tuple:
+    return inspection.model_variant, inspection.depth_multiplier
+
+
+def _head(inspection: Inspection) -> tuple:
+    """What must agree between the heads of a checkpoint and a model whatever their classes."""
+    of_classes = ('decoder_filters',) if inspection.head == 'lite' else ()
+    flags = {flag: value for flag, value in inspection.head_flags.items() if flag not in of_classes}
+    return inspection.head, inspection.decoder_output_stride, flags
 
 
 def _require_match(checkpoint: Checkpoint, wanted: Shapes, skipped: Mapping[str, str]) -> None:

@@ -1,8 +1,7 @@
 """Segmentors for programs: by zoo name, by checkpoint or by the original's flags, and their label maps."""
 
-import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -26,23 +25,40 @@ def segmentor(
     name: str | None = None,
     *,
     checkpoint: str | os.PathLike | None = None,
+    num_classes: int | str | None = None,
     crop_size: Any = None,
-    fresh_head: bool = False,
+    model_variant: str | None = None,
+    output_stride: int | str | None = None,
+    atrous_rates: Any = None,
+    decoder_output_stride: int | str | None = None,
+    depth_multiplier: float | str | None = None,
+    multi_grid: Any = None,
+    fresh_head: str | bool | None = None,
     home: str | os.PathLike = 'checkpoints',
     **flags: Any,
 ) -> keras.Model:
     """A DeepLab network.
 
+    The original's flags go by its names, in its spellings or typed, and None is not given. With `model_variant` they
+    alone say what the network is; without it they change what the checkpoint says.
+
     Args:
         name: of a published checkpoint, which `python -m deeplab_load.zoo download` put into `home`.
-        checkpoint: a TF1 checkpoint, its folder, or a frozen graph; without it and a name the weights are fresh.
+        checkpoint: a TF1 checkpoint, its folder, or a frozen graph; without it and a name the weights are fresh. Of a
+            backbone alone, only the backbone is restored.
+        num_classes: flag of the original's, as all to `multi_grid` but the next.
         crop_size: (height, width) of its images, (513, 513) or '513,513'; None takes images of every size.
-        fresh_head: keep the last layer's fresh weights, as another `num_classes` than the checkpoint's needs.
+        model_variant: see above, as the others.
+        output_stride: 8, 16 or 32.
+        atrous_rates: of ASPP.
+        decoder_output_stride: 4, 8, 16 or none.
+        depth_multiplier: of a MobileNet.
+        multi_grid: of Xception and ResNet.
+        fresh_head: 'logits' (or True) keeps the last layer's fresh weights, as another `num_classes` than the
+            checkpoint's needs; 'last_layers' those of all that follows the backbone.
         home: the folder of downloaded checkpoints.
-        **flags: the original's, by its names and in its spellings or typed: `num_classes`, `model_variant`,
-            `output_stride`, `atrous_rates`, `decoder_output_stride`, `depth_multiplier`, `multi_grid` and all others of
-            `catalog.Architecture`; None is not given. With `model_variant` they alone say what the network is, without
-            it they change what the checkpoint says. Those of `models.inference.Inference` are kept for `label_maps`.
+        **flags: all others of `catalog.Architecture`, and those of `models.inference.Inference`, which are kept for
+            `label_maps`.
 
     Returns:
         A model from float32 pixels [batch, crop height, crop width, 3] in 0..255 to logits [batch, height, width,
@@ -51,13 +67,23 @@ def segmentor(
     Raises:
         UserError: an unknown name or flag, a value that cannot be, or a checkpoint that does not fit.
     """
-    given = {flag: value for flag, value in flags.items() if value is not None}
+    named = {
+        'num_classes': num_classes,
+        'model_variant': model_variant,
+        'output_stride': output_stride,
+        'atrous_rates': atrous_rates,
+        'decoder_output_stride': decoder_output_stride,
+        'depth_multiplier': depth_multiplier,
+        'multi_grid': multi_grid,
+    }
+    given = {flag: value for flag, value in {**named, **flags}.items() if value is not None}
     if name is not None and checkpoint is None:
         checkpoint = downloaded(row(name).name, home)
     asked = Inference.from_flags(given)
-    model = build_segmentor(_architecture(checkpoint, given), crop_size=_size(crop_size))
+    network = Architecture.from_flags(given) if checkpoint is None else inspect(os.fspath(checkpoint)).asked(given)
+    model = build_segmentor(network, crop_size=_size(crop_size))
     if checkpoint is not None:
-        restore(model, os.fspath(checkpoint), fresh_head=fresh_head)
+        restore(model, os.fspath(checkpoint), fresh_head='logits' if fresh_head is True else fresh_head or None)
     model.inference = asked
     return model
 
@@ -120,23 +146,6 @@ def _stride(model: keras.Model) -> int:
     size = _fixed_size(model) or _PROBE
     scaled = model.compute_output_shape((1, *size, 3))[1:3]
     return next(stride for stride in (4, 8, 16, 32) if scaled == tuple(-(-side // stride) for side in size))
-
-
-def _architecture(checkpoint: str | os.PathLike | None, flags: Mapping[str, Any]) -> Architecture:
-    if checkpoint is None or {'model_variant', 'num_classes'} <= set(flags):
-        return Architecture.from_flags(flags)
-    found = inspect(os.fspath(checkpoint))
-    if 'model_variant' in flags:
-        return Architecture.from_flags({'num_classes': found.num_classes, **flags})
-    # As flags, their spellings are read; what they say besides decides what the checkpoint's kind is published with.
-    wanted = Architecture.from_flags({'model_variant': 'xception_65', 'num_classes': 2, **_chosen(flags)})
-    found = dataclasses.replace(found, num_classes=wanted.num_classes if 'num_classes' in flags else found.num_classes)
-    known = found.architecture(wanted.output_stride if 'output_stride' in flags else None)
-    return Architecture.from_flags({**dataclasses.asdict(known), **flags})
-
-
-def _chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
-    return {flag: flags[flag] for flag in ('num_classes', 'output_stride') if flag in flags}
 
 
 def _size(crop_size: Any) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from deeplab_load.catalog import Architecture
 from deeplab_load.errors import UserError
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.restore.checkpoint import read_checkpoint, write_checkpoint
+from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import restore, save
 
@@ -98,11 +99,14 @@ def test_another_class_count_needs_a_fresh_head(values, tmp_path):
     before = {name: variable.numpy() for name, variable in tf1_variables(other).items()}
     with pytest.raises(UserError, match='has 5 classes, but 7 were asked for: give --fresh_head'):
         restore(other, prefix)
-    restoration = restore(other, prefix, fresh_head=True)
+    restoration = restore(other, prefix, fresh_head='logits')
     head = ('logits/semantic/biases', 'logits/semantic/weights')
     assert restoration.fresh == head
     assert restoration.skipped == tuple((name, 'replaced head') for name in head)
-    assert 'fresh        2 variables (logits/semantic/biases, logits/semantic/weights)' in restoration.table()
+    assert (
+        'fresh        2 variables (logits/semantic/biases, logits/semantic/weights): --fresh_head=logits'
+        in restoration.table()
+    )
     for name, variable in tf1_variables(other).items():
         np.testing.assert_array_equal(variable, before[name] if name in head else values[name], err_msg=name)
 
@@ -126,7 +130,52 @@ def test_the_lite_head_s_last_layers_are_its_decoder(tmp_path):
         restore(other, tmp_path)
     layers = ('decoder/decoder_conv0', 'decoder/feature_projection0')
     head = tuple(f'{layer}/{kind}' for layer in layers for kind in ('biases', 'weights'))
-    assert restore(other, tmp_path, fresh_head=True).fresh == head
+    assert restore(other, tmp_path, fresh_head='logits').fresh == head
+
+
+def test_all_last_layers_can_be_fresh_whatever_the_head(values, tmp_path):
+    prefix = written(tmp_path, values)
+    other = build_segmentor(dataclasses.replace(ASKED, num_classes=7, atrous_rates=(1, 2), decoder_output_stride=4))
+    before = {name: variable.numpy() for name, variable in tf1_variables(other).items()}
+    with pytest.raises(UserError, match='no ASPP, no decoder, but the model asked for is'):
+        restore(other, prefix, fresh_head='logits')
+    restoration = restore(other, prefix, fresh_head='last_layers')
+    for name, variable in tf1_variables(other).items():
+        backbone = name.startswith('MobilenetV2/')
+        assert (name in restoration.restored, name in restoration.fresh) == (backbone, not backbone)
+        np.testing.assert_array_equal(variable, values[name] if backbone else before[name], err_msg=name)
+    assert {rule for _, rule in restoration.skipped} == {'replaced head'}
+    assert {name for name, _ in restoration.skipped} == {n for n in values if not n.startswith('MobilenetV2/')}
+    scopes = 'aspp0, aspp1_depthwise, aspp1_pointwise, aspp2_depthwise, aspp2_pointwise, concat_projection, decoder'
+    assert f'({scopes}, image_pooling, logits): --fresh_head=last_layers' in restoration.table()
+
+
+def test_no_other_part_can_be_fresh(model, values, tmp_path):
+    with pytest.raises(UserError, match="fresh_head is 'backbone' but must be one of logits, last_layers"):
+        restore(model, written(tmp_path, values), fresh_head='backbone')
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'add_image_level_feature': False}, 'no image pooling'),
+        ({'aspp_with_concat_projection': False}, 'no projection'),
+        ({'atrous_rates': (1, 2), 'aspp_with_separable_conv': False}, 'full ASPP convolutions'),
+        ({'decoder_output_stride': 4, 'decoder_use_separable_conv': False}, 'full decoder convolutions'),
+        ({'decoder_output_stride': 4, 'decoder_filters': 32}, '32 decoder filters'),
+        ({'aspp_with_squeeze_and_excitation': True}, 'gated ASPP'),
+    ],
+)
+def test_every_part_of_the_head_is_told_and_restored(tmp_path, change, words):
+    asked = dataclasses.replace(ASKED, **change)
+    save(build_segmentor(asked, seed=1), tmp_path / 'model.ckpt')
+    found = inspect(tmp_path)
+    assert found.description.endswith(words)
+    assert dataclasses.replace(found.architecture(), atrous_rates=asked.atrous_rates) == asked
+    assert restore(build_segmentor(asked), tmp_path).fresh == ()
+    plain = build_segmentor(dataclasses.replace(asked, **{flag: getattr(ASKED, flag) for flag in list(change)[-1:]}))
+    with pytest.raises(UserError, match=f'{words}, but the model asked for is'):
+        restore(plain, tmp_path)
 
 
 def test_another_width_of_the_head_is_told(tmp_path):

@@ -1,0 +1,122 @@
+"""What network the main job builds: no flag is needed with a checkpoint, and those that contradict it are refused."""
+
+import dataclasses
+
+import pytest
+
+from deeplab_load import stages
+from deeplab_load.catalog import Architecture
+from deeplab_load.config import Config
+from deeplab_load.data.specs import get_spec
+from deeplab_load.errors import UserError
+from deeplab_load.evaluation.trained import untold
+from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.restore.names import tf1_variables
+from deeplab_load.restore.restoring import save
+from deeplab_load.restore.segmentors import strides
+
+CLASSES = get_spec('shapes').num_classes
+LITE = Architecture(
+    'mobilenet_v3_small_seg',
+    CLASSES,
+    32,
+    image_pooling_crop_size=(769, 769),
+    image_pooling_stride=(4, 5),
+    image_se_uses_qsigmoid=True,
+    aspp_convs_filters=128,
+    aspp_with_concat_projection=False,
+    aspp_with_squeeze_and_excitation=True,
+    decoder_output_stride=8,
+    decoder_filters=CLASSES,
+    decoder_use_sum_merge=True,
+    decoder_output_is_logits=True,
+)
+FULL = Architecture('mobilenet_v2', CLASSES, depth_multiplier=0.25, atrous_rates=(6, 12, 18), decoder_output_stride=4)
+
+
+def built(tmp_path, name='run', **options):
+    """The segmentor of a run, and what was restored."""
+    config = Config(dataset='shapes', run_dir=str(tmp_path / name), pixelwise_epochs=1, **options)
+    with stages.run_directory(config) as run:
+        return stages.build_segmentor(config, run)
+
+
+def saved(tmp_path, architecture):
+    save(build_segmentor(architecture), tmp_path / 'model.ckpt')
+    return str(tmp_path / 'model.ckpt')
+
+
+def rates(segmentor):
+    return [segmentor.get_layer(f'aspp{index}_depthwise').dilation_rate[0] for index in (1, 2, 3)]
+
+
+def test_no_flag_is_needed_with_a_checkpoint(tmp_path):
+    segmentor, restored = built(tmp_path, checkpoint=saved(tmp_path, FULL))
+    assert not restored.fresh
+    assert (rates(segmentor), strides(segmentor)) == ([6, 12, 18], (16, 4))
+
+
+def test_the_lite_head_is_recognised_and_can_be_asked_for(tmp_path):
+    prefix = saved(tmp_path, LITE)
+    from_checkpoint, _ = built(tmp_path, 'a', checkpoint=prefix)
+    flags = {f.name: getattr(LITE, f.name) for f in dataclasses.fields(LITE) if f.name != 'num_classes'}
+    from_flags, _ = built(tmp_path, 'b', **flags)
+    with_both, _ = built(tmp_path, 'c', checkpoint=prefix, **flags)
+    for segmentor in (from_checkpoint, from_flags, with_both):
+        assert segmentor.name == LITE.model_variant
+        assert segmentor.get_layer('image_pooling.mean').pool_size == (25, 25)
+        assert strides(segmentor) == (32, 8)
+
+
+def test_flags_that_leave_no_trace_change_the_network(tmp_path):
+    prefix = saved(tmp_path, FULL)
+    fine, _ = built(tmp_path, 'fine', checkpoint=prefix, output_stride=8)
+    assert (rates(fine), strides(fine)) == ([12, 24, 36], (8, 4))
+    own, _ = built(tmp_path, 'own', checkpoint=prefix, atrous_rates=(1, 2, 3))
+    assert rates(own) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        ({'decoder_output_stride': 8}, 'decoder at stride 4, but .* decoder at stride 8'),
+        ({'dense_prediction_cell_json': 'DPC'}, 'ASPP, .*, but .* dense prediction cell'),
+        ({'aspp_convs_filters': 128}, 'but .* 128 head filters'),
+        ({'model_variant': 'mobilenet_v2', 'depth_multiplier': 0.25}, 'but .* no ASPP, no decoder'),
+        ({'multi_grid': (1, 2, 4)}, 'multi_grid is .* but must be empty for mobilenet_v2'),
+    ],
+)
+def test_flags_that_contradict_the_checkpoint_are_refused(tmp_path, flags, words):
+    with pytest.raises(UserError, match=words) as error:
+        built(tmp_path, checkpoint=saved(tmp_path, FULL), **flags)
+    assert '\n' not in str(error.value)
+
+
+def test_a_run_goes_on_without_its_checkpoint(tmp_path):
+    prefix = saved(tmp_path, FULL)
+    config = Config(dataset='shapes', run_dir=str(tmp_path / 'run'), checkpoint=prefix, atrous_rates=(1, 2, 3))
+    with stages.run_directory(config) as run:
+        segmentor, _ = stages.build_segmentor(config, run)
+        run.directory.save_snapshot('g0', {n: v.numpy() for n, v in tf1_variables(segmentor).items()})
+    for file in tmp_path.glob('model.ckpt.*'):
+        file.unlink()
+    with stages.run_directory(config) as run:
+        segmentor, restored = stages.build_segmentor(config, run)
+    assert restored is None
+    assert rates(segmentor) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ('of_run', 'given', 'expected'),
+    [
+        ({}, {}, {}),
+        ({'output_stride': 8, 'atrous_rates': [2, 4, 6]}, {}, {'output_stride': 8, 'atrous_rates': [2, 4, 6]}),
+        ({'output_stride': 8, 'atrous_rates': [2, 4, 6]}, {'output_stride': 16}, {'output_stride': 16}),
+        ({'output_stride': 8}, {'atrous_rates': (1, 2, 3)}, {'output_stride': 8, 'atrous_rates': (1, 2, 3)}),
+        ({'image_pooling_stride': [2, 2]}, {}, {'image_pooling_stride': [2, 2]}),
+    ],
+)
+def test_evaluation_takes_what_no_checkpoint_tells_from_the_run(of_run, given, expected):
+    assert untold(of_run, given) == expected
+    # A run that was told its variant was told by flags alone, and those that were not given had their defaults.
+    assert untold({**of_run, 'model_variant': 'resnet_v1_50_beta'}, given)['multi_grid'] is None
