@@ -162,6 +162,9 @@ class Config(DataOptions):
     discriminator_input: str = option(
         'image_split', 'What D sees: the image split by class, or the label map alone.', ('image_split', 'label_map')
     )
+    discriminator_checkpoint: str | None = option(
+        None, "TF1 checkpoint of slim's MobileNet-v1 on ImageNet that D starts from (prefix or folder)."
+    )
     discriminator_size: int = option(224, "Side of D's input.")
     discriminator_alpha: float = option(1.0, "α: factor on D's channels.")
     discriminator_dropout: float = option(0.01, "Dropout before D's last layer.")
@@ -192,6 +195,14 @@ class Config(DataOptions):
         _demand(0 < self.holdout_fraction <= 1, self, 'holdout_fraction', 'above 0 and at most 1')
         _demand(self.discriminator_size >= 32, self, 'discriminator_size', 'at least 32')
         _demand(self.discriminator_alpha >= 0.05, self, 'discriminator_alpha', 'at least 0.05')
+        if self.discriminator_checkpoint and (self.discriminator, self.discriminator_input) != (
+            'mobilenet',
+            'image_split',
+        ):
+            raise UserError(
+                '--discriminator_checkpoint is for --discriminator=mobilenet and --discriminator_input=image_split; '
+                'leave it out.'
+            )
         if self.discriminator == 'vgg16':
             _demand(self.discriminator_alpha == 1, self, 'discriminator_alpha', '1 with --discriminator=vgg16')
         _demand(0 <= self.seed < 2**31, self, 'seed', 'at least 0 and below 2147483648')

@@ -18,13 +18,14 @@ def job(config: Config) -> None:
     stages = load_quietly('deeplab_load.stages')  # TensorFlow is loaded once the flags are right.
     with stages.run_directory(config) as run:
         segmentor, restored = stages.build_segmentor(config, run)
+        discriminator = stages.build_discriminator(config, run)
         data = stages.prepare_data(config)
         stages.start(config, run, segmentor, restored, data)
         judge = stages.evaluator(config, run, segmentor, data)
         baseline = stages.evaluate_baseline(run, judge, data)
         best = 'g0'
         if config.algorithm != 'pixelwise':
-            state = stages.train_adversarially(config, run, judge, segmentor, data)
+            state = stages.train_adversarially(config, run, judge, segmentor, discriminator, data)
             stages.evaluate_best(config, run, judge, data, baseline, state)
             best = state.g_best
         stages.export(config, run, segmentor, data, best)

@@ -32,12 +32,13 @@ from deeplab_load.lookahead.alternating import alternate
 from deeplab_load.lookahead.state import PROPAGATE, LoadState
 from deeplab_load.metrics import Metrics, summarise
 from deeplab_load.models import deeplab
-from deeplab_load.models.discriminator import build_discriminator
+from deeplab_load.models import discriminator as discriminators
 from deeplab_load.reporting.events import Scalars, sentence
 from deeplab_load.reporting.figures import convergence_figure, read_events
 from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import metrics_table
 from deeplab_load.restore.inspection import inspect
+from deeplab_load.restore.mobilenet_v1 import restore_discriminator
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.restore.segmentors import strides
@@ -188,6 +189,23 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
     return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)
 
 
+def build_discriminator(config: Config, run: Run) -> keras.Model:
+    """Builds D, with the weights of an ImageNet checkpoint where there is one and the run has no D yet."""
+    model = discriminators.build_discriminator(
+        dataset_spec(config).num_classes,
+        network=config.discriminator,
+        sees=config.discriminator_input,
+        size=config.discriminator_size,
+        alpha=config.discriminator_alpha,
+        dropout=config.discriminator_dropout,
+        seed=config.seed,
+    )
+    if config.discriminator_checkpoint and 'discriminator' not in run.directory.read_state():
+        restored = restore_discriminator(model, config.discriminator_checkpoint)
+        say(f'Discriminator started from {config.discriminator_checkpoint}:\n{restored.table()}')
+    return model
+
+
 def _architecture(config: Config, run: Run) -> Architecture:
     """The network that the options ask for, of the checkpoint that the run begins with where there is one."""
     flags = {'num_classes': dataset_spec(config).num_classes, **config.network()}
@@ -278,13 +296,15 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     return metrics
 
 
-def train_adversarially(config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, data: Data) -> LoadState:
+def train_adversarially(
+    config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, discriminator: keras.Model, data: Data
+) -> LoadState:
     """Runs Algorithm 3, or alternating steps (Luc et al.); the segmentor is the best model g* afterwards."""
     seen = TrainingData(train=data.train, holdout=data.holdout, crop_size=data.train_crop_size)
     kind, decide = TensorFlowPlayers, load
     if config.algorithm == 'luc':
         kind, decide = LucPlayers, functools.partial(alternate, adversarial=config.adversarial_weight > 0)
-    trainer = _discriminator_trainer(config, judge.num_classes)
+    trainer = _discriminator_trainer(config, discriminator, judge.num_classes)
     players = kind(
         segmentor,
         trainer,
@@ -300,16 +320,7 @@ def train_adversarially(config: Config, run: Run, judge: Evaluator, segmentor: k
     return state
 
 
-def _discriminator_trainer(config: Config, num_classes: int) -> DiscriminatorTrainer:
-    discriminator = build_discriminator(
-        num_classes,
-        network=config.discriminator,
-        sees=config.discriminator_input,
-        size=config.discriminator_size,
-        alpha=config.discriminator_alpha,
-        dropout=config.discriminator_dropout,
-        seed=config.seed,
-    )
+def _discriminator_trainer(config: Config, discriminator: keras.Model, num_classes: int) -> DiscriminatorTrainer:
     return DiscriminatorTrainer(
         discriminator,
         num_classes=num_classes,

@@ -79,13 +79,24 @@ def restore(model: keras.Model, path: str | pathlib.Path, *, fresh_head: str | N
     rules = {**SKIPPED, **({'replaced head': replaced} if replaced else {})}
     if held.num_classes is None:
         rules['classifier'] = CLASSIFIER
-    skipped = _skipped(checkpoint, wanted, rules)
     _require_same_model(checkpoint, held, asked, replaced)
-    _require_match(checkpoint, wanted, skipped)
-    values = {name: checkpoint.value(name) for name in wanted}
+    values, skipped = strict_values(checkpoint, wanted, rules)
     for name, value in values.items():
         variables[name].assign(value)
     return Restoration(tuple(sorted(wanted)), tuple(sorted(fresh)), tuple(sorted(skipped.items())), reason)
+
+
+def strict_values(
+    checkpoint: Checkpoint, wanted: Shapes, rules: Mapping[str, re.Pattern[str]]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The values of all wanted variables, and the rule that skips each of the checkpoint's others.
+
+    Raises:
+        UserError: a wanted variable is missing or of another shape, another is matched by no rule, or data are damaged.
+    """
+    skipped = _skipped(checkpoint, wanted, rules)
+    _require_match(checkpoint, wanted, skipped)
+    return {name: checkpoint.value(name) for name in wanted}, skipped
 
 
 def save(model: keras.Model, prefix: str | pathlib.Path, extra: Mapping[str, np.ndarray] | None = None) -> None:
