@@ -16,7 +16,8 @@ from deeplab_load.catalog import Architecture
 from deeplab_load.data.specs import NAMES
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
-from deeplab_load.spellings import option
+from deeplab_load.spellings import demand, option
+from deeplab_load.training.recipe import Recipe, recipe_defaults
 
 C = TypeVar('C')
 
@@ -51,10 +52,10 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
-        _demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
-        _demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
+        demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
+        demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
 
-        _demand(all(side > 0 for side in self.eval_crop_size), self, 'eval_crop_size', 'above 0')
+        demand(all(side > 0 for side in self.eval_crop_size), self, 'eval_crop_size', 'above 0')
         if self.vocdevkit and (self.dataset not in ('', 'pascal_voc') or self.manual_dir):
             raise UserError('--vocdevkit is for --dataset=pascal_voc, in place of --manual_dir; leave one of them out.')
 
@@ -96,15 +97,15 @@ class EvaluateConfig(DataOptions):
     def __post_init__(self) -> None:
         """Raises UserError for values with which nothing can be evaluated."""
         super().__post_init__()
-        _demand(all(scale > 0 for scale in self.eval_scales), self, 'eval_scales', 'above 0')
-        _demand(len(self.eval_scales) > 0, self, 'eval_scales', 'one or more scales, such as 0.5,1,1.5')
-        _demand(0 <= self.boundary_width < math.inf, self, 'boundary_width', 'at least 0')
-        _demand(self.worst >= 0, self, 'worst', 'at least 0')
+        demand(all(scale > 0 for scale in self.eval_scales), self, 'eval_scales', 'above 0')
+        demand(len(self.eval_scales) > 0, self, 'eval_scales', 'one or more scales, such as 0.5,1,1.5')
+        demand(0 <= self.boundary_width < math.inf, self, 'boundary_width', 'at least 0')
+        demand(self.worst >= 0, self, 'worst', 'at least 0')
 
 
 @dataclass(frozen=True)
 @network_options
-class Config(DataOptions):
+class Config(Recipe, DataOptions):
     """Options of the main job; `config.json` holds them under these names."""
 
     run_dir: str | None = option(None, 'Folder of the run; runs/<dataset> by default.')
@@ -129,15 +130,6 @@ class Config(DataOptions):
     train_split: str | None = option(None, 'Split to train on; the data set has its default.')
     train_crop_size: tuple[int, ...] = option((), 'Height and width of the window in training.')
     holdout_fraction: float = option(0.3, 'Share of the validation split that every decision looks at.')
-    # Stage 1.
-    pixelwise_weighted_epochs: int = option(0, 'Stage 1: epochs of class-weighted cross-entropy, first.')
-    pixelwise_epochs: int = option(0, 'Stage 1: epochs of plain cross-entropy.')
-    pixelwise_learning_rate: float = option(1e-4, 'Stage 1: learning rate.')
-    pixelwise_schedule: str = option('constant', 'Stage 1: course of the learning rate.', ('constant', 'poly'))
-    pixelwise_momentum: float = option(0.9, 'Stage 1: momentum.')
-    pixelwise_batch_size: int = option(7, 'Stage 1: images in a batch.')
-    fine_tune_batch_norm: bool = option(False, 'Stage 1: normalise with the statistics of the batch.')
-    batch_norm_decay: float | None = option(None, "Stage 1: decay of batch-norm statistics; the original's if absent.")
     # LoAd.
     beta_l: float = option(0.05, 'β_l: fall of the mIoU below the start at which a cycle has diverged.')
     beta_u: float = option(0.001, 'β_u: rise of the mIoU above the start that a peak needs.')
@@ -180,21 +172,20 @@ class Config(DataOptions):
     def __post_init__(self) -> None:
         """Raises UserError for values with which the job cannot run."""
         self.require_dataset()
-        super().__post_init__()
+        DataOptions.__post_init__(self)
+        Recipe.__post_init__(self)
         positive = (
-            'pixelwise_learning_rate', 'pixelwise_batch_size', 'steps_per_propagation',
-            'adversarial_learning_rate', 'adversarial_batch_size', 'discriminator_learning_rate',
-            'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs', 'save_every',
+            'steps_per_propagation', 'adversarial_learning_rate', 'adversarial_batch_size', 'save_every',
+            'discriminator_learning_rate', 'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs',
         )  # fmt: skip
         for name in positive:
-            _demand(getattr(self, name) > 0, self, name, 'above 0')
-        for name in ('pixelwise_momentum', 'adversarial_momentum', 'discriminator_dropout'):
-            _demand(0 <= getattr(self, name) < 1, self, name, 'at least 0 and below 1')
-        for name in ('pixelwise_weighted_epochs', 'pixelwise_epochs', 'adversarial_weight'):
-            _demand(getattr(self, name) >= 0, self, name, 'at least 0')
-        _demand(0 < self.holdout_fraction <= 1, self, 'holdout_fraction', 'above 0 and at most 1')
-        _demand(self.discriminator_size >= 32, self, 'discriminator_size', 'at least 32')
-        _demand(self.discriminator_alpha >= 0.05, self, 'discriminator_alpha', 'at least 0.05')
+            demand(getattr(self, name) > 0, self, name, 'above 0')
+        for name in ('adversarial_momentum', 'discriminator_dropout'):
+            demand(0 <= getattr(self, name) < 1, self, name, 'at least 0 and below 1')
+        demand(self.adversarial_weight >= 0, self, 'adversarial_weight', 'at least 0')
+        demand(0 < self.holdout_fraction <= 1, self, 'holdout_fraction', 'above 0 and at most 1')
+        demand(self.discriminator_size >= 32, self, 'discriminator_size', 'at least 32')
+        demand(self.discriminator_alpha >= 0.05, self, 'discriminator_alpha', 'at least 0.05')
         if self.discriminator_checkpoint and (self.discriminator, self.discriminator_input) != (
             'mobilenet',
             'image_split',
@@ -204,14 +195,14 @@ class Config(DataOptions):
                 'leave it out.'
             )
         if self.discriminator == 'vgg16':
-            _demand(self.discriminator_alpha == 1, self, 'discriminator_alpha', '1 with --discriminator=vgg16')
-        _demand(0 <= self.seed < 2**31, self, 'seed', 'at least 0 and below 2147483648')
+            demand(self.discriminator_alpha == 1, self, 'discriminator_alpha', '1 with --discriminator=vgg16')
+        demand(0 <= self.seed < 2**31, self, 'seed', 'at least 0 and below 2147483648')
         if self.discriminator_batches == 'paired':
-            _demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
-        _demand(len(self.train_crop_size) in (0, 2), self, 'train_crop_size', 'two numbers, such as 513,513')
-        _demand(all(side > 0 for side in self.train_crop_size), self, 'train_crop_size', 'above 0')
+            demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
+        demand(len(self.train_crop_size) in (0, 2), self, 'train_crop_size', 'two numbers, such as 513,513')
+        demand(all(side > 0 for side in self.train_crop_size), self, 'train_crop_size', 'above 0')
         if self.algorithm == 'luc':
-            _demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
+            demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
         self.limits()
 
     def network(self) -> dict[str, Any]:
@@ -223,13 +214,6 @@ class Config(DataOptions):
         """The hyperparameters of Algorithm 3."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Limits)}
         return Limits(**{**values, 'retain': self.retain if self.buffer_policy == 'retain' else 1})
-
-
-def _demand(holds: bool, config: Any, name: str, rule: str) -> None:
-    if not holds:
-        value = getattr(config, name)
-        value = ','.join(map(str, value)) if isinstance(value, tuple) else value
-        raise UserError(f'--{name}={value} must be {rule}.')
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -306,11 +290,15 @@ def _given(hint: Any) -> Any:
 
 
 def from_flags(cls: type[C], flag_values: flags.FlagValues = flags.FLAGS) -> C:
-    """The options as the flags give them."""
-    values, hints = {}, typing.get_type_hints(cls)
+    """The options as the flags give them; of those that are not given, `--recipe` has its own defaults."""
+    values: dict[str, Any] = {}
+    hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         value = flag_values[field.name].value
         values[field.name] = _items(field.name, value, hints[field.name]) if isinstance(value, list) else value
+    if issubclass(cls, Recipe):
+        given = [name for name in values if not flag_values[name].using_default_value]
+        values |= recipe_defaults(values['recipe'], given)
     return cls(**values)
 
 

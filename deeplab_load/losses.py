@@ -22,15 +22,51 @@ def cross_entropy(
     Source: the article, eq. 3, first term, averaged instead of summed (ours); TF1 `train_utils.
     add_softmax_cross_entropy_loss_for_each_scale` divides by the same count.
     """
+    losses = _pixel_losses(labels, logits, ignore_label, class_weights)
+    count = tf.math.count_nonzero(tf.not_equal(labels, ignore_label), dtype=losses.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses), count)
+
+
+def hard_cross_entropy(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    *,
+    share: float | tf.Tensor,
+    ignore_label: int = 255,
+    class_weights: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Pixel-wise cross-entropy of the hardest pixels of the batch, averaged over those of them whose loss is not 0.
+
+    Args:
+      labels: as in `cross_entropy`.
+      logits: as in `cross_entropy`.
+      share: of all pixels, void ones counted, that are taken: those with the largest weighted losses; in (0, 1].
+      ignore_label: as in `cross_entropy`.
+      class_weights: as in `cross_entropy`.
+
+    Returns:
+      A scalar, at least 0.
+
+    Source: TF1 `train_utils.add_softmax_cross_entropy_loss_for_each_scale`, its top_k_percent_pixels.
+    """
+    losses = tf.reshape(_pixel_losses(labels, logits, ignore_label, class_weights), [-1])
+    number = tf.cast(share * tf.cast(tf.size(losses), tf.float32), tf.int32)
+    hardest = tf.math.top_k(losses, number).values
+    return tf.math.divide_no_nan(tf.reduce_sum(hardest), tf.math.count_nonzero(hardest, dtype=hardest.dtype))
+
+
+def _pixel_losses(
+    labels: tf.Tensor, logits: tf.Tensor, ignore_label: int, class_weights: tf.Tensor | None
+) -> tf.Tensor:
+    """Weighted losses `[batch, height, width]`, 0 where the pixel is void."""
     labels = tf.cast(labels, tf.int32)
     valid = tf.not_equal(labels, ignore_label)
     safe = tf.where(valid, labels, 0)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=safe, logits=logits)
     weights = tf.cast(valid, losses.dtype)
-    count = tf.reduce_sum(weights)
     if class_weights is not None:
         weights *= tf.cast(tf.gather(class_weights, safe, batch_dims=1), losses.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), count)
+    return losses * weights
 
 
 def balancing_weights(labels: tf.Tensor, mean_counts: tf.Tensor, *, ignore_label: int = 255) -> tf.Tensor:

@@ -19,6 +19,14 @@ def option(default: Any, text: str, choices: Sequence[str] | None = None, *, alo
     return dataclasses.field(default=default, metadata={'help': text, 'choices': choices, 'alone': alone})
 
 
+def demand(holds: bool, config: Any, name: str, rule: str) -> None:
+    """Raises UserError with the option `name` of `config` and the rule that it breaks, unless the rule holds."""
+    if not holds:
+        value = getattr(config, name)
+        value = ','.join(map(str, value)) if isinstance(value, tuple) else value
+        raise UserError(f'--{name}={value} must be {rule}.')
+
+
 def typed(cls: type, flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags as values of the dataclass' fields, from '769,769', '4', [6, 12, 18] or 'true', or typed already.
 

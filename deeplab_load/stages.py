@@ -48,7 +48,7 @@ from deeplab_load.training.discriminator import DiscriminatorOptions, Discrimina
 from deeplab_load.training.durable import RunDirectory, has_begun
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.luc import LucPlayers
-from deeplab_load.training.pixelwise import PixelwiseOptions, train_pixelwise
+from deeplab_load.training.pixelwise import train_pixelwise
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
 from deeplab_load.training.resumption import Resumption
 from deeplab_load.training.stopping import Stopped, StopSignal
@@ -176,8 +176,9 @@ def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration 
 
     This comes before the data, whose preparation may take long, so that a wrong checkpoint is told at once.
     """
-    if not (config.checkpoint or config.pixelwise_weighted_epochs or config.pixelwise_epochs):
-        raise UserError('There is nothing to start from: give --checkpoint, or --pixelwise_epochs for stage 1.')
+    if not (config.checkpoint or config.trains):
+        raise UserError('There is nothing to start from: give --checkpoint, or stage 1 by --pixelwise_epochs.')
+    config.require_label_weights(dataset_spec(config).num_classes)
     segmentor = deeplab.build_segmentor(
         _architecture(config, run),
         fine_tune_batch_norm=config.fine_tune_batch_norm,
@@ -227,21 +228,13 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
         return
     if restored:
         say(f'Segmentor restored from {config.checkpoint}:\n{restored.table()}')
-    if config.pixelwise_weighted_epochs + config.pixelwise_epochs:
-        stage_1 = PixelwiseOptions(
-            weighted_epochs=config.pixelwise_weighted_epochs,
-            epochs=config.pixelwise_epochs,
-            learning_rate=config.pixelwise_learning_rate,
-            momentum=config.pixelwise_momentum,
-            batch_size=config.pixelwise_batch_size,
-            poly=config.pixelwise_schedule == 'poly',
-            seed=config.seed,
-        )
+    if config.trains:
         train_pixelwise(
             segmentor,
             data.train,
-            stage_1,
+            config,
             crop_size=data.train_crop_size,
+            seed=config.seed,
             resumption=lambda state: Resumption(
                 run.directory, 'stage-1', state, save_every=config.save_every, stop=run.stop
             ),

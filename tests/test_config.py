@@ -60,6 +60,17 @@ def test_every_flag_of_a_network_is_an_option_and_none_is_given_by_default():
     assert parse('--dataset=shapes', *flags, *more).network() == {**given, **cell}
 
 
+def test_the_recipe_sets_what_is_not_given():
+    config = parse('--dataset=shapes', '--recipe=deeplab', '--weight_decay=1e-4', '--label_weights=1,0.5')
+    assert (config.recipe, config.weight_decay, config.label_weights) == ('deeplab', 1e-4, (1.0, 0.5))
+    assert (config.pixelwise_schedule, config.pixelwise_batch_size) == ('poly', 8)
+    assert (config.fine_tune_batch_norm, config.training_number_of_steps) == (True, 30000)
+    config = parse('--dataset=shapes', '--recipe=deeplab', '--pixelwise_epochs=2', '--nofine_tune_batch_norm')
+    assert (config.fine_tune_batch_norm, config.training_number_of_steps) == (False, 0)
+    # An option that is given counts as given though its value is the article's.
+    assert parse('--dataset=shapes', '--recipe=deeplab', '--pixelwise_batch_size=7').pixelwise_batch_size == 7
+
+
 def test_the_defaults_are_the_articles():
     c = Config(dataset='pascal_voc')
     assert (c.beta_l, c.beta_u, c.patience, c.max_cycles, c.buffer_size) == (0.05, 0.001, 50, 50, 3)
@@ -78,6 +89,7 @@ def test_the_defaults_are_the_articles():
         ('--train_crop_size=513', '--train_crop_size=513 must be two numbers'),
         ('--eval_crop_size=1,2,3', '--eval_crop_size=1,2,3 must be two numbers'),
         ('--adversarial_momentum=1', '--adversarial_momentum=1.0 must be at least 0 and below 1'),
+        ('--label_weights=1,x', '--label_weights=1,x must be numbers, such as --label_weights=0.5,1,1.5'),
         ('--holdout_fraction=0', '--holdout_fraction=0.0 must be above 0'),
         ('--discriminator_epochs=0', '--discriminator_epochs=0 must be above 0'),
         ('--adversarial_weight=-1', '--adversarial_weight=-1.0 must be at least 0'),

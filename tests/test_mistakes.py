@@ -34,7 +34,7 @@ def run_config(tmp_path, **options):
 
 def test_nothing_to_start_from(tmp_path):
     sentence = refused(main, run_config(tmp_path, dataset='shapes'))
-    assert 'give --checkpoint, or --pixelwise_epochs' in sentence
+    assert 'give --checkpoint, or stage 1 by --pixelwise_epochs' in sentence
 
 
 def test_a_missing_checkpoint(tmp_path):

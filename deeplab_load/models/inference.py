@@ -111,7 +111,7 @@ def crop_labels(model: Model, crops: tf.Tensor, logits_stride: int, inference: I
     """
     if inference.averages or inference.prediction_with_upsampled_logits:
         return tf.argmax(class_scores(model, crops, logits_stride, inference), axis=3, output_type=tf.int32)
-    labels = tf.argmax(_pyramid_logits(model, crops, logits_stride, inference), axis=3, output_type=tf.int32)
+    labels = tf.argmax(pyramid_logits(model, crops, logits_stride, inference)[-1], axis=3, output_type=tf.int32)
     return resize_nearest(labels[..., tf.newaxis], spatial_size(crops))[..., 0]
 
 
@@ -129,7 +129,7 @@ def class_scores(model: Model, crops: tf.Tensor, logits_stride: int, inference: 
     """
     size = spatial_size(crops)
     if not inference.averages:
-        return resize_bilinear(_pyramid_logits(model, crops, logits_stride, inference), size)
+        return resize_bilinear(pyramid_logits(model, crops, logits_stride, inference)[-1], size)
     flips = (False, True) if inference.add_flipped_images else (False,)
     probabilities = [
         tf.nn.softmax(resize_bilinear(_flipped_logits(model, crops, scale, logits_stride, flip), size))
@@ -145,21 +145,40 @@ def _flipped_logits(model: Model, crops: tf.Tensor, scale: float, logits_stride:
     return _scaled_logits(model, crops[:, :, ::-1], scale, logits_stride, scale)[:, :, ::-1]
 
 
-def _pyramid_logits(model: Model, crops: tf.Tensor, logits_stride: int, inference: Inference) -> tf.Tensor:
-    """The logits of all scales of the image pyramid, at the size of the largest, merged (multi_scale_logits)."""
+def pyramid_logits(
+    model: Model, crops: tf.Tensor, logits_stride: int, inference: Inference, *, training: bool = False
+) -> list[tf.Tensor]:
+    """The logits of every scale of the image pyramid, and where there are more, last, the merged ones.
+
+    Args:
+        model: as in `label_maps`.
+        crops: float32 [batch, height, width, 3] in 0..255.
+        logits_stride: image size over logits size.
+        inference: the scales, and how their logits are merged.
+        training: how the model is called.
+
+    Returns:
+        Each [batch, height', width', classes], at the size of the largest scale.
+
+    Source: deeplab/model.py, multi_scale_logits.
+    """
     pyramid = inference.image_pyramid
-    scaled = [_scaled_logits(model, crops, scale, logits_stride, max(pyramid)) for scale in pyramid]
-    return _MERGES[inference.merge_method](tf.stack(scaled, axis=4), axis=4) if len(scaled) > 1 else scaled[0]
+    scaled = [_scaled_logits(model, crops, scale, logits_stride, max(pyramid), training) for scale in pyramid]
+    if len(scaled) > 1:
+        scaled.append(_MERGES[inference.merge_method](tf.stack(scaled, axis=4), axis=4))
+    return scaled
 
 
-def _scaled_logits(model: Model, crops: tf.Tensor, scale: float, logits_stride: int, largest: float) -> tf.Tensor:
+def _scaled_logits(
+    model: Model, crops: tf.Tensor, scale: float, logits_stride: int, largest: float, training: bool = False
+) -> tf.Tensor:
     """The logits of scaled images, at the size that they have at the largest scale, or at scale 1 if that is larger."""
     if scale == largest == 1.0:
-        return model(crops, training=False)
+        return model(crops, training=training)
     size = spatial_size(crops)
     scaled = resize_bilinear(crops, [scale_dimension(side, scale) for side in size])
     target = [scale_dimension(side, max(1.0, largest) / logits_stride) for side in size]
-    return resize_bilinear(model(scaled, training=False), target)
+    return resize_bilinear(model(scaled, training=training), target)
 
 
 def upsampled_logits(logits: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:

@@ -1,9 +1,9 @@
-"""Stage 1 of the article: the segmentor alone, trained with pixel-wise cross-entropy."""
+"""Stage 1: the segmentor alone, trained with pixel-wise cross-entropy."""
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -16,32 +16,22 @@ from deeplab_load.data.preprocessing import decode_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.recipe import Recipe
 from deeplab_load.training.resumption import Resumption, Variable, numbered
-from deeplab_load.training.steps import all_finite, pixelwise_step
-
-
-@dataclass(frozen=True)
-class PixelwiseOptions:
-    """How stage 1 trains; names as the flags without `pixelwise_`."""
-
-    weighted_epochs: int
-    epochs: int
-    learning_rate: float
-    momentum: float
-    batch_size: int
-    poly: bool
-    seed: int
+from deeplab_load.training.schedule import learning_rate
+from deeplab_load.training.steps import PixelwiseOutcome, all_finite, pixelwise_step
 
 
 def train_pixelwise(
     segmentor: keras.Model,
     examples: Examples,
-    options: PixelwiseOptions,
+    recipe: Recipe,
     *,
     crop_size: tuple[int, int],
+    seed: int,
     resumption: Callable[[Mapping[str, Variable]], Resumption],
 ) -> None:
-    """Trains the segmentor in place: epochs of class-weighted cross-entropy, then of plain cross-entropy.
+    """Trains the segmentor in place, first on class-weighted cross-entropy where there are weighted epochs.
 
     `resumption` makes what stores the training from the variables that the steps change.
 
@@ -49,30 +39,24 @@ def train_pixelwise(
       UserError: the loss or a weight was not finite; the step is named.
       Stopped: the run was asked to stop.
     """
-    optimizer = Momentum(segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum)
-    weighted = _steps(options.weighted_epochs, len(examples), options.batch_size)
-    total = _steps(options.weighted_epochs + options.epochs, len(examples), options.batch_size)
-    plain_step = pixelwise_step(segmentor, optimizer)
-    weighted_step = plain_step
-    if weighted:
-        counts = tf.constant(mean_class_counts(examples), tf.float32)
-        weighted_step = pixelwise_step(segmentor, optimizer, mean_counts=counts)
+    optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.0, momentum=recipe.pixelwise_momentum)
+    total = step_counts(recipe, len(examples))[1]
+    step_at = _steps(segmentor, optimizer, examples, recipe)
     training = resumption({**numbered('segmentor', segmentor.variables), **numbered('slot', optimizer.slots)})
     stored = training.restore()
     first, recent = stored.get('step', 0), deque(stored.get('recent', ()), maxlen=100)
     batches = training_batches(
         examples,
         crop_size=crop_size,
-        batch_size=options.batch_size,
-        seed=options.seed,
+        batch_size=recipe.pixelwise_batch_size,
+        seed=seed,
         first_batch=first,
         colour=mean_pixel(segmentor.name),
     ).take(total - first)
     for number, batch in enumerate(progress(batches, 'stage 1', total=total - first), first):
-        if options.poly:
-            optimizer.learning_rate.assign(poly(options.learning_rate, number, total))
-        step = weighted_step if number < weighted else plain_step
-        recent.append(_finite(step(batch['image'], batch['label']), number))
+        optimizer.learning_rate.assign(learning_rate(recipe, number, total))
+        outcome = step_at(number)(batch['image'], batch['label'], tf.constant(number))
+        recent.append(_finite(outcome, number))
         if (number + 1) % 100 == 0 or number + 1 == total:
             say(f'stage 1: step {number + 1} of {total}, cross-entropy {np.mean(recent):.4f}')
         training.step_done(number + 1, {'step': number + 1, 'recent': list(recent)})
@@ -80,19 +64,33 @@ def train_pixelwise(
         raise UserError(f'A weight is not finite after step {total} of stage 1; lower --pixelwise_learning_rate.')
 
 
-def poly(learning_rate: float, step: int, steps: int, power: float = 0.9) -> float:
-    """The original's decay: learning_rate · (1 − step / steps)^power (TF1 `train_utils.get_model_learning_rate`)."""
-    return learning_rate * (1 - step / steps) ** power
+def step_counts(recipe: Recipe, images: int) -> tuple[int, int]:
+    """The number of class-weighted steps, which come first, and of all steps over so many images."""
+    weighted, total = (
+        math.ceil(epochs * images / recipe.pixelwise_batch_size)
+        for epochs in (recipe.pixelwise_weighted_epochs, recipe.epochs)
+    )
+    return weighted, recipe.training_number_of_steps or total
 
 
-def _steps(epochs: int, images: int, batch_size: int) -> int:
-    return math.ceil(epochs * images / batch_size)
+def _steps(
+    segmentor: keras.Model, optimizer: Momentum, examples: Examples, recipe: Recipe
+) -> Callable[[int], Callable[..., PixelwiseOutcome]]:
+    """The step to take by its number: class-weighted or plain."""
+    make = functools.partial(pixelwise_step, segmentor, optimizer, recipe, ignore_label=examples.spec.ignore_label)
+    plain, weighted = make(), step_counts(recipe, len(examples))[0]
+    if not weighted:
+        return lambda number: plain
+    balanced = make(mean_counts=tf.constant(mean_class_counts(examples), tf.float32))
+    return lambda number: balanced if number < weighted else plain
 
 
-def _finite(loss: tf.Tensor, number: int) -> float:
-    if not math.isfinite(float(loss)):
-        raise UserError(f'The loss of stage 1 is {float(loss)} at step {number + 1}; lower --pixelwise_learning_rate.')
-    return float(loss)
+def _finite(outcome: PixelwiseOutcome, number: int) -> float:
+    """The sum of the losses of all scales."""
+    loss = float(tf.reduce_sum(outcome.losses))
+    if not math.isfinite(loss + float(outcome.regularization)):
+        raise UserError(f'The loss of stage 1 is {loss} at step {number + 1}; lower --pixelwise_learning_rate.')
+    return loss
 
 
 def mean_class_counts(examples: Examples) -> np.ndarray:

@@ -10,6 +10,15 @@ from deeplab_load import losses
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.objective import (
+    gradient_factors,
+    pixel_weights,
+    regularization_loss,
+    regularized,
+    scale_logits,
+    scale_loss,
+)
+from deeplab_load.training.recipe import Recipe
 
 
 class DiscriminatorOutcome(NamedTuple):
@@ -68,23 +77,42 @@ def adversarial_step(
     return step
 
 
-def pixelwise_step(
-    segmentor: keras.Model, optimizer: Momentum, *, mean_counts: tf.Tensor | None = None
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Makes the step of stage 1: cross-entropy alone, class-weighted where `mean_counts` `[classes]` is given.
+class PixelwiseOutcome(NamedTuple):
+    """Losses of a step of stage 1: of each scale of the image and of the merged logits, `[scales]`; weight decay's."""
 
-    The step takes windows `[batch, h, w, 3]` (0 to 255) and labels uint8 `[batch, h, w]` and returns the loss.
+    losses: tf.Tensor
+    regularization: tf.Tensor
+
+
+def pixelwise_step(
+    segmentor: keras.Model,
+    optimizer: Momentum,
+    recipe: Recipe,
+    *,
+    ignore_label: int = 255,
+    mean_counts: tf.Tensor | None = None,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], PixelwiseOutcome]:
+    """Makes the step of stage 1, whose loss weighs classes where `mean_counts` `[classes]` is given.
+
+    The step takes windows `[batch, h, w, 3]` (0 to 255), labels uint8 `[batch, h, w]` and its own number, from 0. The
+    optimizer's learning rate is the caller's. Source: deeplab/train.py, _train_deeplab_model.
     """
     targets = [v.value for v in optimizer.variables]
+    decayed = regularized(segmentor).values() if recipe.weight_decay else ()
+    factors = gradient_factors(segmentor, optimizer.variables, recipe)
+    scales = scale_logits(segmentor, recipe)
 
     @tf.function
-    def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        weights = None if mean_counts is None else losses.balancing_weights(labels, mean_counts)
+    def step(images: tf.Tensor, labels: tf.Tensor, number: tf.Tensor) -> PixelwiseOutcome:
+        weights = pixel_weights(labels, recipe, mean_counts, ignore_label)
+        how = {'step': number, 'ignore_label': ignore_label, 'class_weights': weights}
         with tf.GradientTape() as tape:
-            logits = upsampled_logits(segmentor(images, training=True), images.shape[1:3])
-            loss = losses.cross_entropy(labels, logits, class_weights=weights)
-        optimizer.apply(tape.gradient(loss, targets))
-        return loss
+            by_scale = tf.stack([scale_loss(logits, labels, recipe, **how) for logits in scales(images)])
+            decay = regularization_loss(decayed, recipe.weight_decay)
+            loss = tf.reduce_sum(by_scale) + decay
+        gradients = tape.gradient(loss, targets)
+        optimizer.apply([g if f == 1.0 else f * g for f, g in zip(factors, gradients, strict=True)])
+        return PixelwiseOutcome(by_scale, decay)
 
     return step
 

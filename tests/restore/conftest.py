@@ -1,7 +1,6 @@
 """The golden variants as checkpoints, and the cases found among them."""
 
 import functools
-import importlib.util
 import json
 import os
 import pathlib
@@ -12,6 +11,8 @@ import pytest
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.models.inference import Inference
+
+from ..golden import make_checkpoints
 
 # Where the original's noise floor was not recorded: fidelity.md, section f.
 NOISE_FLOORS = {'xception': 1.1e-3, 'resnet': 2e-4, 'mobilenet': 3e-4}
@@ -99,9 +100,7 @@ def parametrize(metafunc: pytest.Metafunc, name: str, variants: list[Variant]) -
 @pytest.fixture(scope='module')
 def checkpoint(variant, tmp_path_factory) -> pathlib.Path:
     """The prefix of the variant's TF1 checkpoint, written by the golden data's own script."""
-    spec = importlib.util.spec_from_file_location('make_checkpoints', variant.folder.parent / 'make_checkpoints.py')
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = make_checkpoints(variant.folder.parent)
     prefix = tmp_path_factory.mktemp(variant.folder.name) / 'model.ckpt-30000'
     script.write_checkpoint(script.checkpoint_values(variant.source), prefix)
     return prefix

@@ -1,4 +1,4 @@
-"""Stage 1: weighted epochs first, the schedule, and what is not finite."""
+"""Stage 1: how long it is, weighted epochs first, the learning rate of every step, and what is not finite."""
 
 import dataclasses
 
@@ -8,14 +8,20 @@ import tensorflow as tf
 
 from deeplab_load.errors import UserError
 from deeplab_load.training import pixelwise
-from deeplab_load.training.pixelwise import PixelwiseOptions, mean_class_counts, poly, train_pixelwise
+from deeplab_load.training.pixelwise import mean_class_counts, step_counts, train_pixelwise
+from deeplab_load.training.recipe import Recipe
 from deeplab_load.training.resumption import Resumption
+from deeplab_load.training.steps import PixelwiseOutcome
 from deeplab_load.training.stopping import Stopped, StopSignal
 
 from .conftest import KillAt, Killed
 
-OPTIONS = PixelwiseOptions(
-    weighted_epochs=1, epochs=2, learning_rate=0.05, momentum=0.9, batch_size=4, poly=True, seed=0
+RECIPE = Recipe(
+    pixelwise_weighted_epochs=1,
+    pixelwise_epochs=2,
+    pixelwise_learning_rate=0.05,
+    pixelwise_batch_size=4,
+    pixelwise_schedule='poly',
 )
 
 
@@ -25,8 +31,9 @@ def train(begun_run):
         train_pixelwise(
             segmentor,
             examples,
-            dataclasses.replace(OPTIONS, **options),
+            dataclasses.replace(RECIPE, **options),
             crop_size=(97, 129),
+            seed=0,
             resumption=lambda variables: Resumption(
                 begun_run, 'stage-1', variables, save_every=save_every, stop=stop or StopSignal()
             ),
@@ -38,11 +45,12 @@ def train(begun_run):
 def test_weighted_steps_come_first_and_the_rate_falls(train, monkeypatch, small_segmentor, few):
     calls = []
 
-    def fake_step(segmentor, optimizer, *, mean_counts=None):
-        def step(images, labels):
+    def fake_step(segmentor, optimizer, recipe, *, ignore_label, mean_counts=None):
+        def step(images, labels, number):
+            assert int(number) == len(calls)
             calls.append((mean_counts is not None, round(float(optimizer.learning_rate), 6)))
             assert images.shape == (4, 97, 129, 3)
-            return 0.5
+            return PixelwiseOutcome(tf.constant([0.25, 0.25]), tf.constant(0.1))
 
         return step
 
@@ -53,14 +61,14 @@ def test_weighted_steps_come_first_and_the_rate_falls(train, monkeypatch, small_
 
 
 def test_it_trains(train, capsys, small_segmentor, few):
-    train(small_segmentor, few[0], epochs=4)
+    train(small_segmentor, few[0], pixelwise_epochs=4)
     words = capsys.readouterr().out
     assert 'stage 1: step 15 of 15, cross-entropy' in words
 
 
-def test_poly_by_hand():
-    assert poly(0.1, 0, 10) == 0.1
-    assert poly(0.1, 5, 10) == pytest.approx(0.1 * 0.5**0.9)
+def test_its_length_is_in_epochs_or_in_steps():
+    assert step_counts(RECIPE, 10) == (3, 8)
+    assert step_counts(Recipe(training_number_of_steps=5), 10) == (0, 5)
 
 
 def test_mean_class_counts_leave_void_out(few):
@@ -79,7 +87,15 @@ def test_a_loss_that_is_not_finite_names_the_step(train, small_segmentor, few):
 
 def test_an_overflow_in_the_last_step_is_told(train, small_segmentor, few):
     with pytest.raises(UserError, match='not finite after step 1 of stage 1'):
-        train(small_segmentor, few[0], weighted_epochs=0, epochs=1, batch_size=12, poly=False, learning_rate=3e38)
+        train(
+            small_segmentor,
+            few[0],
+            pixelwise_weighted_epochs=0,
+            pixelwise_epochs=1,
+            pixelwise_batch_size=12,
+            pixelwise_schedule='constant',
+            pixelwise_learning_rate=3e38,
+        )
 
 
 def test_it_stops_when_asked(train, small_segmentor, few):

@@ -12,6 +12,7 @@ from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.discriminator import build_discriminator
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.recipe import Recipe
 from deeplab_load.training.steps import adversarial_step, all_finite, discriminator_steps, pixelwise_step
 
 CLASSES = 3
@@ -106,8 +107,8 @@ def test_all_finite():
 def test_the_pixelwise_step_learns_and_updates_batch_norm(segmentor):
     moving = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
     optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.01, momentum=0.9)
-    step = pixelwise_step(segmentor, optimizer, mean_counts=tf.constant([100.0, 200.0, 300.0]))
-    outcomes = [float(step(*batch())) for _ in range(10)]
+    step = pixelwise_step(segmentor, optimizer, Recipe(), mean_counts=tf.constant([100.0, 200.0, 300.0]))
+    outcomes = [float(step(*batch(), tf.constant(number)).losses[0]) for number in range(10)]
     assert outcomes[-1] < outcomes[0]
     after = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
     assert all(not np.array_equal(a, b) for a, b in zip(moving, after, strict=True))
