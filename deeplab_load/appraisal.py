@@ -17,7 +17,16 @@ from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import assessment_table
 
 # What is a run's where the command does not say otherwise.
-OF_A_RUN = ('dataset', 'data_dir', 'vocdevkit', 'manual_dir', 'eval_crop_size')
+OF_A_RUN = (
+    'dataset',
+    'data_dir',
+    'vocdevkit',
+    'manual_dir',
+    'eval_crop_size',
+    'min_resize_value',
+    'max_resize_value',
+    'resize_factor',
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,13 @@ def appraise(config: EvaluateConfig) -> Appraisal:
     config.require_dataset()
     spec = find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
     model = open_for(config, location, spec)
-    prepared = prepare(spec.name, data_dir=config.data_dir, manual_dir=config.source, download=config.download)
+    prepared = prepare(
+        spec.name,
+        data_dir=config.data_dir,
+        manual_dir=config.source,
+        download=config.download,
+        resize=config.resize,
+    )
     examples = prepared.examples(config.split or spec.evaluation_split)
     predictions = model.predictions(examples, config.eval_batch_size)
     assessment = assess(predictions, spec, boundary_width=config.boundary_width, worst=config.worst)

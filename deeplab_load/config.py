@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from deeplab_load.catalog import Architecture
-from deeplab_load.data.specs import NAMES
+from deeplab_load.data.specs import NAMES, ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
 from deeplab_load.spellings import demand, option
@@ -49,6 +49,11 @@ class DataOptions:
         (), 'Height and width of the window in evaluation; the data set has its default.'
     )
     eval_batch_size: int = option(4, 'Images in a batch of evaluation.')
+    min_resize_value: int | None = option(
+        None, 'Bring the shorter side of every image to so many pixels; else as it is.'
+    )
+    max_resize_value: int | None = option(None, 'Bound on the longer side of resized images; it wins.')
+    resize_factor: int | None = option(None, 'Sides of resized images are multiples of it plus one.')
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
@@ -56,6 +61,10 @@ class DataOptions:
         demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
 
         demand(all(side > 0 for side in self.eval_crop_size), self, 'eval_crop_size', 'above 0')
+        for name in ('min_resize_value', 'max_resize_value', 'resize_factor'):
+            value = getattr(self, name)
+            demand(value is None or value > 0, self, name, 'above 0')
+            demand(value is None or self.min_resize_value is not None, self, name, 'given with --min_resize_value')
         if self.vocdevkit and (self.dataset not in ('', 'pascal_voc') or self.manual_dir):
             raise UserError('--vocdevkit is for --dataset=pascal_voc, in place of --manual_dir; leave one of them out.')
 
@@ -63,6 +72,13 @@ class DataOptions:
         """Raises UserError if no data set is named."""
         if not self.dataset:
             raise UserError(f'--dataset is missing: give one of {", ".join(NAMES)}.')
+
+    @property
+    def resize(self) -> ResizeRange | None:
+        """The sides to which images are brought; None leaves them as they are."""
+        if self.min_resize_value is None:
+            return None
+        return ResizeRange(self.min_resize_value, self.max_resize_value, self.resize_factor)
 
     @property
     def source(self) -> str | None:

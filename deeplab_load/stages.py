@@ -147,7 +147,13 @@ def dataset_spec(config: Config) -> DatasetSpec:
 
 def prepare_data(config: Config) -> Data:
     """Prepares the data set, or finds it prepared, and says what is in it."""
-    prepared = prepare(config.dataset, data_dir=config.data_dir, manual_dir=config.source, download=config.download)
+    prepared = prepare(
+        config.dataset,
+        data_dir=config.data_dir,
+        manual_dir=config.source,
+        download=config.download,
+        resize=config.resize,
+    )
     spec = prepared.spec
     validation = prepared.examples(spec.validation_split)
     data = Data(

@@ -96,6 +96,10 @@ def test_the_defaults_are_the_articles():
         ('--adversarial_learning_rate=nan', '--adversarial_learning_rate=nan must be above 0'),
         ('--eval_batch_size=0', '--eval_batch_size=0 must be above 0'),
         ('--dataset=', '--dataset is missing'),
+        ('--max_resize_value=513', '--max_resize_value=513 must be given with --min_resize_value'),
+        ('--min_resize_value=0', '--min_resize_value=0 must be above 0'),
+        ('--min_scale_factor=2', '--max_scale_factor=1.0 must be at least --min_scale_factor'),
+        ('--scale_factor_step_size=-1', '--scale_factor_step_size=-1.0 must be at least 0'),
         (
             '--discriminator_alpha=0.5 --discriminator=vgg16',
             '--discriminator_alpha=0.5 must be 1 with --discriminator=vgg16',

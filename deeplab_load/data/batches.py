@@ -22,10 +22,14 @@ from deeplab_load.data.preprocessing import (
     pad_image,
     pad_label_map,
     random_view,
+    resize_image,
+    resize_label_map,
     view_image,
     view_label_map,
 )
+from deeplab_load.data.specs import ResizeRange, ScaleRange
 from deeplab_load.errors import UserError
+from deeplab_load.models.inference import resize_to_range_size
 
 Size = tuple[int, int]
 
@@ -55,12 +59,14 @@ def training_batches(
     seed: int,
     first_batch: int = 0,
     flip: bool = True,
+    scales: ScaleRange | None = None,
     colour: Colour = GREY,
 ) -> tf.data.Dataset:
     """Endless batches {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w]}, N always `batch_size`.
 
     Batch b depends on (seed, b) only: each epoch is a permutation of the examples by (seed, epoch), batches run across
-    its end, and window and flip follow from (seed, epoch, place in the epoch). Starting at `first_batch` costs nothing.
+    its end, and scale, window and flip follow from (seed, epoch, place in the epoch). Starting at `first_batch` costs
+    nothing.
     """
     order = lru_cache(maxsize=2)(lambda epoch: permutation(seed, epoch, len(examples)))
 
@@ -70,10 +76,10 @@ def training_batches(
 
     def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, encoded_label, view_seed = _call(fetch, number, (tf.string, tf.string, tf.int32))
-        image = decode_image(encoded)
-        view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip)
-        label = view_label_map(decode_label_map(encoded_label), view, crop_size)
-        return {'image': view_image(image, view, crop_size, colour), 'label': label}
+        image, label = _decode(examples, encoded, encoded_label)
+        view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip, scales=scales)
+        image, label = view_image(image, view, crop_size, colour), view_label_map(label, view, crop_size)
+        return {'image': image, 'label': label}
 
     numbers = tf.data.Dataset.counter(first_batch * batch_size)
     return _parallel(numbers, example).batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -97,8 +103,8 @@ def evaluation_batches(
 
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
         encoded, encoded_label, image_id = _call(fetch, index, (tf.string, tf.string, tf.string))
-        image = decode_image(encoded)
-        label = pad_label_map(decode_label_map(encoded_label), crop_size)
+        image, label = _decode(examples, encoded, encoded_label)
+        label = pad_label_map(label, crop_size)
         return {
             'image': tf.ensure_shape(pad_image(image, crop_size, colour), (*crop_size, 3)),
             'label': tf.ensure_shape(label, crop_size),
@@ -147,9 +153,12 @@ def discriminator_batches(
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
         types = (tf.string, tf.string, tf.string, tf.bool, tf.int32)
         encoded, truth, other, other_is_real, view_seed = _call(fetch, number, types)
-        image = decode_image(encoded)
+        image = resize_image(decode_image(encoded), examples.resize)
         view = _view(tf.shape(image)[:2], crop_size, view_seed, augment=augment)
-        truth, other = (view_label_map(decode_label_map(png), view, crop_size) for png in (truth, other))
+        truth, other = resize_label_map(decode_label_map(truth), examples.resize), decode_label_map(other)
+        # A generated map has the size of the resized image; the real one, again as `other`, has not.
+        other = tf.cond(other_is_real, lambda: truth, lambda: other)
+        truth, other = (view_label_map(label_map, view, crop_size) for label_map in (truth, other))
         image = view_image(image, view, crop_size, colour)
         if paired:
             return _element(image, truth, [truth, other], [1.0, 0.0], [real_weight, set_weight])
@@ -160,6 +169,12 @@ def discriminator_batches(
     elements = _parallel(tf.data.Dataset.range(first_batch * rows_per_batch, len(rows)), element)
     batches = elements.batch(rows_per_batch).map(_merge_rows)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """An image, uint8 or, if resized, float32 [height, width, 3], and its label map, uint8 [height, width]."""
+    image, label_map = decode_image(encoded), decode_label_map(encoded_label)
+    return resize_image(image, examples.resize), resize_label_map(label_map, examples.resize)
 
 
 def _couple_reader(
@@ -221,9 +236,19 @@ def _parallel(numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
 
 
 def _check_fit(examples: Examples, crop_size: Size) -> None:
-    for image_id, (height, width) in zip(examples.ids, examples.sizes, strict=True):
+    sizes = {size: _resized(size, examples.resize) for size in set(examples.sizes)}
+    for image_id, size in zip(examples.ids, examples.sizes, strict=True):
+        height, width = sizes[size]
         if height > crop_size[0] or width > crop_size[1]:
             raise UserError(
                 f'Image {image_id!r} of {examples.spec.name} is {height}x{width} pixels, more than '
-                f'--eval_crop_size={crop_size[0]},{crop_size[1]}: give a crop that holds every image.'
+                f'--eval_crop_size={crop_size[0]},{crop_size[1]}: give a crop that holds every image, or bring all '
+                'into it with --min_resize_value and --max_resize_value.'
             )
+
+
+def _resized(size: Size, resize: ResizeRange | None) -> Size:
+    if resize is None:
+        return size
+    height, width = resize_to_range_size(size, **resize._asdict())
+    return int(height), int(width)

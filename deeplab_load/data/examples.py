@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from deeplab_load.data.builder import SegmentationBuilder
-from deeplab_load.data.specs import DatasetSpec
+from deeplab_load.data.specs import DatasetSpec, ResizeRange
 from deeplab_load.errors import UserError
 
 
@@ -19,7 +19,7 @@ class Examples:
 
     `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes, `image_digests`
     those of the images' alone and `positions` the numbers of the records, one each per example. Where `labelled` is
-    False every label map is void throughout.
+    False every label map is void throughout. Batches resize images and label maps by `resize`; `sizes` are before that.
     """
 
     spec: DatasetSpec
@@ -31,15 +31,17 @@ class Examples:
     positions: tuple[int, ...] = dataclasses.field(repr=False)
     records: Sequence[Any] = dataclasses.field(repr=False, compare=False)
     labelled: bool = True
+    resize: ResizeRange | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of the examples' ids and bytes in their order."""
+        """Hex digest of the examples' ids and bytes in their order, and of how they are resized."""
         lines = ''.join(f'{image_id} {digest}\n' for image_id, digest in zip(self.ids, self.digests, strict=True))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        resize = f'{self.resize}\n' if self.resize else ''
+        return hashlib.sha256((lines + resize).encode()).hexdigest()
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of an example's image in pixels."""

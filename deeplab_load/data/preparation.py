@@ -1,6 +1,7 @@
 """Preparing a data set once, from the files of its owners to records in `data_dir`."""
 
 import contextlib
+import dataclasses
 import fcntl
 import io
 import os
@@ -23,7 +24,7 @@ from deeplab_load.data.pascal_voc.builder import PascalVoc
 from deeplab_load.data.preprocessing import IGNORE_LABEL
 from deeplab_load.data.shapes.builder import Shapes
 from deeplab_load.data.sources import Source, source_path
-from deeplab_load.data.specs import SPECS, DatasetSpec, get_spec, spec_from_json
+from deeplab_load.data.specs import SPECS, DatasetSpec, ResizeRange, get_spec, spec_from_json
 from deeplab_load.data.stanford_background.builder import StanfordBackground
 from deeplab_load.errors import UserError
 
@@ -53,9 +54,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set that lies whole in `data_dir`, with the splits that its source offered."""
+    """A data set that lies whole in `data_dir`, with the splits that its source offered; `resize` is its examples'."""
 
     builder: SegmentationBuilder
+    resize: ResizeRange | None = None
 
     @property
     def spec(self) -> DatasetSpec:
@@ -83,7 +85,7 @@ class Prepared:
             hint = f': {self.builder.hints[split]}' if split in self.builder.hints else ''
             there = ', '.join(self.splits)
             raise UserError(f'{self.spec.name} as prepared from {source} has no split {split!r}, only {there}{hint}.')
-        examples = open_examples(self.builder, self.spec, split)
+        examples = dataclasses.replace(open_examples(self.builder, self.spec, split), resize=self.resize)
         if labelled and not examples.labelled:
             raise UserError(
                 f'Split {split!r} of {self.spec.name} as prepared from {source} has no labels: it can be predicted, '
@@ -98,6 +100,7 @@ def prepare(
     data_dir: str | os.PathLike,
     manual_dir: str | os.PathLike | None = None,
     download: bool = False,
+    resize: ResizeRange | None = None,
     progress: bool = True,
 ) -> Prepared:
     """Makes sure that data set `name` lies in `<data_dir>/<name>/<version>`, preparing it if need be.
@@ -121,7 +124,7 @@ def prepare(
     _check_whole(builder)
     if manual_dir or builder.spec.is_built_in:
         _check_source(builder, builder.find_source(manual_dir))
-    return Prepared(builder)
+    return Prepared(builder, resize)
 
 
 def find_spec(name: str, *, data_dir: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> DatasetSpec:

@@ -1,19 +1,29 @@
 """From encoded bytes to crops: pure TensorFlow functions, randomness by stateless seeds only."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from deeplab_load.catalog import GREY, Colour
+from deeplab_load.data.resizing import bilinear_window, nearest_window
+from deeplab_load.data.specs import ResizeRange, ScaleRange
+from deeplab_load.models.inference import resize_to_range_size
+from deeplab_load.models.slim import resize_bilinear, resize_nearest
 
 IGNORE_LABEL = 255
 
 
 class View(NamedTuple):
-    """A window's place in an image: offset int32 [2] (down, right) in pixels and whether it is mirrored left-right."""
+    """A window's place in an image: offset int32 [2] (down, right) in pixels and whether it is mirrored left-right.
+
+    `size` int32 [2] is the size to which the image is resized first; None leaves it as it is.
+    """
 
     offset: tf.Tensor
     mirrored: tf.Tensor
+    size: tf.Tensor | None = None
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
@@ -31,6 +41,23 @@ def decode_label_map(encoded: tf.Tensor) -> tf.Tensor:
     Only for the PNGs this package has written itself: of a palette PNG this op gives the colours' red, not the labels.
     """
     return tf.io.decode_png(encoded, channels=1)[:, :, 0]
+
+
+def resize_image(image: tf.Tensor, resize: ResizeRange | None) -> tf.Tensor:
+    """Resizes an image [height, width, 3] bilinearly, float32, if asked to (preprocess_utils.resize_to_range)."""
+    return image if resize is None else resize_bilinear(image[tf.newaxis], _range_size(image, resize))[0]
+
+
+def resize_label_map(label_map: tf.Tensor, resize: ResizeRange | None) -> tf.Tensor:
+    """Resizes a label map [height, width] by the nearest, if asked to (preprocess_utils.resize_to_range)."""
+    if resize is None:
+        return label_map
+    return resize_nearest(label_map[tf.newaxis, ..., tf.newaxis], _range_size(label_map, resize))[0, ..., 0]
+
+
+def _range_size(image: tf.Tensor, resize: ResizeRange) -> tuple[tf.Tensor, tf.Tensor]:
+    shape = tf.shape(image)
+    return resize_to_range_size((shape[0], shape[1]), **resize._asdict())
 
 
 def pad_image(image: tf.Tensor, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:
@@ -53,15 +80,39 @@ def _pad(tensor: tf.Tensor, crop_size: tuple[int, int], value: float) -> tf.Tens
     return tf.pad(tensor, tf.stack([tf.zeros_like(ends), ends], axis=1), constant_values=value)
 
 
-def random_view(image_size: tf.Tensor, crop_size: tuple[int, int], seed: tf.Tensor, *, flip: bool) -> View:
-    """Draws a window of `crop_size` uniformly from the padded image, mirrored one time in two if `flip`.
+def random_view(
+    image_size: tf.Tensor, crop_size: tuple[int, int], seed: tf.Tensor, *, flip: bool, scales: ScaleRange | None = None
+) -> View:
+    """Draws a window of `crop_size` uniformly from the scaled and padded image, mirrored one time in two if `flip`.
 
-    `seed` int32 [2] alone decides. Source: preprocess_utils.random_crop and flip_dim of TF1 DeepLab.
+    `seed` int32 [2] alone decides. Source: randomly_scale_image_and_label, random_crop and flip_dim in
+    preprocess_utils of TF1 DeepLab.
     """
+    size = scaled_size(image_size, random_scale(seed, scales)) if scales else None
     draws = tf.random.stateless_uniform([3], seed, alg='philox')
-    room = tf.maximum(image_size - tf.constant(crop_size), 0)
+    room = tf.maximum((image_size if size is None else size) - tf.constant(crop_size), 0)
     offset = tf.cast(draws[:2] * tf.cast(room + 1, tf.float32), tf.int32)
-    return View(tf.minimum(offset, room), tf.logical_and(draws[2] <= 0.5, flip))
+    return View(tf.minimum(offset, room), tf.logical_and(draws[2] <= 0.5, flip), size)
+
+
+def random_scale(seed: tf.Tensor, scales: ScaleRange) -> tf.Tensor:
+    """Draws a factor, float32, by the seed alone and apart from all else that it decides."""
+    own_seed = tf.random.split(seed, 2, alg='philox')[1]
+    if not scales.step:
+        return tf.random.stateless_uniform([], own_seed, scales.minimum, scales.maximum, alg='philox')
+    values = scale_factors(scales)
+    return tf.constant(values)[tf.random.stateless_uniform([], own_seed, 0, len(values), tf.int32, alg='philox')]
+
+
+def scale_factors(scales: ScaleRange) -> np.ndarray:
+    """The factors that may be drawn where there is a step, float32 (preprocess_utils.get_random_scale)."""
+    count = int((scales.maximum - scales.minimum) / scales.step + 1)
+    return np.linspace(scales.minimum, scales.maximum, count, dtype=np.float32)
+
+
+def scaled_size(image_size: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """The sides, int32 [2], times a factor, truncated from float32 (randomly_scale_image_and_label)."""
+    return tf.cast(tf.cast(image_size, tf.float32) * scale, tf.int32)
 
 
 def centre_view(image_size: tf.Tensor, crop_size: tuple[int, int]) -> View:
@@ -70,19 +121,23 @@ def centre_view(image_size: tf.Tensor, crop_size: tuple[int, int]) -> View:
 
 
 def view_image(image: tf.Tensor, view: View, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:
-    """The view of a uint8 [height, width, 3] image: float32 [crop height, crop width, 3] in 0-255."""
-    window = pad_image(_window(image, view, crop_size), crop_size, colour)
+    """The view of an image [height, width, 3], uint8 or float32: float32 [crop height, crop width, 3] in 0-255.
+
+    Cuts before resizing and padding where the pixels are the same, for less work.
+    """
+    window = pad_image(_window(image, view, crop_size, bilinear_window), crop_size, colour)
     return tf.ensure_shape(_mirrored(window, view), (*crop_size, 3))
 
 
 def view_label_map(label_map: tf.Tensor, view: View, crop_size: tuple[int, int]) -> tf.Tensor:
     """The view of a uint8 [height, width] label map: uint8 [crop height, crop width]."""
-    window = pad_label_map(_window(label_map, view, crop_size), crop_size)
+    window = pad_label_map(_window(label_map, view, crop_size, nearest_window), crop_size)
     return tf.ensure_shape(_mirrored(window, view), crop_size)
 
 
-def _window(tensor: tf.Tensor, view: View, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Cuts before padding: the same pixels as padding first, for less work."""
+def _window(tensor: tf.Tensor, view: View, crop_size: tuple[int, int], resized_window: Callable) -> tf.Tensor:
+    if view.size is not None:
+        return resized_window(tensor, view.size, view.offset, tf.minimum(view.size - view.offset, crop_size))
     down, right = view.offset[0], view.offset[1]
     return tensor[down : down + crop_size[0], right : right + crop_size[1]]
 

@@ -2,12 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from deeplab_load.errors import UserError
 
 Colour = tuple[int, int, int]
 Size = tuple[int, int]
+
+
+class ResizeRange(NamedTuple):
+    """The sides to which images are brought: the shorter to `min_size`, the longer to at most `max_size`, in pixels.
+
+    With a `factor` both are multiples of it plus one. Source: --min_resize_value, --max_resize_value and
+    --resize_factor of TF1 DeepLab.
+    """
+
+    min_size: int
+    max_size: int | None = None
+    factor: int | None = None
+
+
+class ScaleRange(NamedTuple):
+    """The factors by which training images are scaled at random: every `step` from `minimum` to `maximum`.
+
+    With a step of 0 any factor between the two may be drawn. Source: --min_scale_factor, --max_scale_factor and
+    --scale_factor_step_size of TF1 DeepLab.
+    """
+
+    minimum: float
+    maximum: float
+    step: float
 
 
 @dataclass(frozen=True)

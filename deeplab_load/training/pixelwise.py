@@ -12,7 +12,7 @@ import tensorflow as tf
 from deeplab_load.catalog import mean_pixel
 from deeplab_load.data.batches import training_batches
 from deeplab_load.data.examples import Examples
-from deeplab_load.data.preprocessing import decode_label_map
+from deeplab_load.data.preprocessing import decode_label_map, resize_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.training.momentum import Momentum
@@ -51,6 +51,7 @@ def train_pixelwise(
         batch_size=recipe.pixelwise_batch_size,
         seed=seed,
         first_batch=first,
+        scales=recipe.scales,
         colour=mean_pixel(segmentor.name),
     ).take(total - first)
     for number, batch in enumerate(progress(batches, 'stage 1', total=total - first), first):
@@ -98,6 +99,6 @@ def mean_class_counts(examples: Examples) -> np.ndarray:
     classes = len(examples.spec.classes)
     counts = np.zeros(256)
     for index in progress(range(len(examples)), 'counting classes', unit='image'):
-        label = decode_label_map(tf.constant(examples.encoded(index)[1])).numpy()
-        counts += np.bincount(label.ravel(), minlength=256)
+        label = decode_label_map(tf.constant(examples.encoded(index)[1]))
+        counts += np.bincount(resize_label_map(label, examples.resize).numpy().ravel(), minlength=256)
     return counts[:classes] / len(examples)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from deeplab_load.data.specs import ScaleRange
 from deeplab_load.errors import UserError
 from deeplab_load.spellings import demand, option
 
@@ -14,6 +15,8 @@ DEEPLAB: dict[str, Any] = {
     'pixelwise_schedule': 'poly',
     'fine_tune_batch_norm': True,
     'weight_decay': 4e-5,
+    'min_scale_factor': 0.5,
+    'max_scale_factor': 2.0,
 }
 
 
@@ -37,6 +40,10 @@ class Recipe:
     training_number_of_steps: int = option(0, 'Stage 1: optimiser steps, instead of epochs; deeplab: 30000.')
     pixelwise_batch_size: int = option(7, 'Stage 1: images in a batch; deeplab: 8.')
     pixelwise_momentum: float = option(0.9, 'Stage 1: momentum.')
+    # Random scales.
+    min_scale_factor: float = option(1.0, 'Stage 1: least factor by which images are scaled at random; deeplab: 0.5.')
+    max_scale_factor: float = option(1.0, 'Stage 1: greatest factor; deeplab: 2.')
+    scale_factor_step_size: float = option(0.25, 'Stage 1: step between the factors; 0: any factor between the two.')
     # The learning rate.
     pixelwise_learning_rate: float = option(1e-4, 'Stage 1: learning rate, at first where it falls.')
     pixelwise_schedule: str = option(
@@ -73,6 +80,9 @@ class Recipe:
         self._require_schedule()
         for name in ('weight_decay', 'last_layer_gradient_multiplier', 'hard_example_mining_step'):
             demand(getattr(self, name) >= 0, self, name, 'at least 0')
+        demand(self.min_scale_factor > 0, self, 'min_scale_factor', 'above 0')
+        demand(self.min_scale_factor <= self.max_scale_factor, self, 'max_scale_factor', 'at least --min_scale_factor')
+        demand(self.scale_factor_step_size >= 0, self, 'scale_factor_step_size', 'at least 0')
         demand(all(weight >= 0 for weight in self.label_weights), self, 'label_weights', 'at least 0 each')
         demand(all(scale > 0 for scale in self.image_pyramid), self, 'image_pyramid', 'above 0 each')
         demand(len(self.image_pyramid) > 0, self, 'image_pyramid', 'one scale or more, such as 0.5,1')
@@ -110,6 +120,13 @@ class Recipe:
     def trains(self) -> bool:
         """Whether there is a stage 1."""
         return bool(self.epochs or self.training_number_of_steps)
+
+    @property
+    def scales(self) -> ScaleRange | None:
+        """The random scales; None if images are not scaled."""
+        if self.min_scale_factor == self.max_scale_factor == 1:
+            return None
+        return ScaleRange(self.min_scale_factor, self.max_scale_factor, self.scale_factor_step_size)
 
     @property
     def bias_gradient_multiplier(self) -> float:
