@@ -16,15 +16,16 @@ from deeplab_load.errors import UserError
 C = TypeVar('C')
 
 
-def run_command(cls: type[C], job: Callable[[C], None]) -> None:
-    """Runs a command: its flags from the dataclass `cls`, then `job`.
+def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = False) -> None:
+    """Runs a command: its flags from the dataclass `cls`, then `job` with them.
 
-    A user's mistake is told in one sentence on the standard error, with exit status 2.
+    With `operands` the job also gets a list of the arguments that are no flags; otherwise there may be none. A user's
+    mistake is told in one sentence on the standard error, with exit status 2.
     """
     for name in define_flags(cls):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # --help lists key flags.
     try:
-        app.run(lambda _: job(from_flags(cls)), flags_parser=_parse)
+        app.run(lambda left: job(from_flags(cls), *_operands(left, operands)), flags_parser=_parse)
     except UserError as error:
         sys.exit(_complain(error))
 
@@ -34,9 +35,15 @@ def _parse(argv: list[str]) -> list[str]:
         left = flags.FLAGS(argv)
     except (flags.Error, OSError) as error:
         sys.exit(_complain(' '.join(str(error).split())))
-    if len(left) > 1:
-        sys.exit(_complain(f'unexpected argument {left[1]!r}; options are written --name=value, without spaces.'))
     return left
+
+
+def _operands(left: list[str], wanted: bool) -> list[list[str]]:
+    if wanted:
+        return [left[1:]]
+    if len(left) > 1:
+        raise UserError(f'unexpected argument {left[1]!r}; options are written --name=value, without spaces.')
+    return []
 
 
 def _complain(words: object) -> int:

@@ -232,6 +232,16 @@ class Config(Recipe, DataOptions):
         return Limits(**{**values, 'retain': self.retain if self.buffer_policy == 'retain' else 1})
 
 
+@dataclass(frozen=True)
+class ReportConfig:
+    """Options of `deeplab_load.report`."""
+
+    output_dir: str | None = option(
+        None, 'Folder of the report; report/ in the run directory by default, or beside the run directories.'
+    )
+    paper: bool = option(False, "Put the article's published figures beside ours.")
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """The options under their flags' names."""
     return dataclasses.asdict(config)
@@ -251,6 +261,18 @@ UNBOUND = (
     'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every',
     'export_tiles', 'export_portable',
 )  # fmt: skip
+
+
+# Options that no result depends on, not even by the length of the run.
+NEUTRAL = frozenset(UNBOUND) - {field.name for field in dataclasses.fields(Limits)}
+
+
+def arm_options() -> frozenset[str]:
+    """The options of the adversarial stage: runs that differ in them alone start from the same segmentor."""
+    names = {field.name for field in dataclasses.fields(Config)}
+    prefixed = {name for name in names if name.startswith(('adversarial_', 'buffer_', 'discriminator'))}
+    limits = {field.name for field in dataclasses.fields(Limits)}
+    return frozenset({'algorithm', 'generator_map', 'steps_per_propagation'} | prefixed | limits)
 
 
 def digest(config: Any) -> str:

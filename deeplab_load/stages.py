@@ -8,6 +8,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,11 @@ from deeplab_load.lookahead.state import PROPAGATE, LoadState
 from deeplab_load.metrics import Metrics, summarise
 from deeplab_load.models import deeplab
 from deeplab_load.models import discriminator as discriminators
+from deeplab_load.reporting import samples
 from deeplab_load.reporting.events import Scalars, sentence
-from deeplab_load.reporting.figures import convergence_figure, read_events
 from deeplab_load.reporting.progress import say
+from deeplab_load.reporting.report import write_report
+from deeplab_load.reporting.runs import ALGORITHMS, read_run
 from deeplab_load.reporting.tables import metrics_table
 from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.mobilenet_v1 import restore_discriminator
@@ -222,6 +225,12 @@ def _architecture(config: Config, run: Run) -> Architecture:
     return inspect(g0 if run.directory.has_snapshot('g0') else config.checkpoint).asked(flags)
 
 
+def _network_name(architecture: Architecture) -> str:
+    """The backbone, and its depth multiplier where it is not 1."""
+    depth = architecture.depth_multiplier
+    return architecture.model_variant + (f' {depth:g}' if depth != 1 else '')
+
+
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
     run.stop.listen()
@@ -235,6 +244,7 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
     if restored:
         say(f'Segmentor restored from {config.checkpoint}:\n{restored.table()}')
     if config.trains:
+        began = time.monotonic()
         train_pixelwise(
             segmentor,
             data.train,
@@ -245,6 +255,9 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
                 run.directory, 'stage-1', state, save_every=config.save_every, stop=run.stop
             ),
         )
+        if 'training' not in record:  # Of stage 1 that was interrupted, only its last part could be timed.
+            record['stage_1_seconds'] = round(time.monotonic() - began, 3)
+    record['network'] = _network_name(_architecture(config, run))
     run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in variables.items()})
     run.directory.write_state({k: v for k, v in record.items() if k != 'training'}, snapshots=['g0'])
 
@@ -275,12 +288,14 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     miou = summarise(judge.confusion(data.holdout, 'baseline, hold-out')).miou_present
     confusion = judge.confusion(data.evaluation, 'baseline')
     metrics = summarise(confusion)
+    samples.write_evaluated(run.directory.path, 'g0', data.evaluation, judge.label_maps)
     event = events.Baseline(miou=miou, val_miou=metrics.miou)
     state = LoadState.initial(miou)
     run.directory.write_state(
         {
             **record,
             'load': state.to_json(),
+            'classes': data.spec.classes,
             'baseline': confusion.tolist(),
             'events_bytes': run.directory.append(event),
         },
@@ -314,7 +329,9 @@ def train_adversarially(
         run.stop,
         save_every=config.save_every,
     )
-    state = run_lookahead(players, config.limits(), run.directory, watch=_watch(run), stop=run.stop, decide=decide)
+    samples.keep_sets(run.directory.path, data.holdout)
+    watch = _watch(run, data)
+    state = run_lookahead(players, config.limits(), run.directory, watch=watch, stop=run.stop, decide=decide)
     players.restore(state.g_best)
     return state
 
@@ -346,12 +363,14 @@ def _adversarial_options(config: Config) -> AdversarialOptions:
     )
 
 
-def _watch(run: Run) -> Callable[[LoadState, events.Event], None]:
-    """Prints a line and writes TensorBoard scalars for every event."""
+def _watch(run: Run, data: Data) -> Callable[[LoadState, events.Event], None]:
+    """Prints a line and writes TensorBoard scalars for every event, and keeps a few label maps of every cycle."""
 
     def watch(state: LoadState, event: events.Event) -> None:
         say(sentence(event))
         run.scalars.write(state.propagation, event)
+        if isinstance(event, events.Discriminator | events.CycleEnd):
+            samples.keep_sets(run.directory.path, data.holdout)
 
     return watch
 
@@ -361,7 +380,8 @@ SUCCESS = 0.001  # The article, section 6: an experiment that gains less than 0.
 
 def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseline: Metrics, state: LoadState) -> None:
     """Evaluates g* on the whole evaluation split, logs the result and shows the gain per class."""
-    metrics = summarise(judge.confusion(data.evaluation, 'best model'))
+    confusion = judge.confusion(data.evaluation, 'best model')
+    metrics = summarise(confusion)
     result = events.Result(
         holdout_miou=state.mu_best,
         val_miou=metrics.miou,
@@ -375,11 +395,13 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
     )
     record = run.directory.read_state()
     if 'result' not in record:
+        samples.write_evaluated(run.directory.path, 'best', data.evaluation, judge.label_maps)
         length = run.directory.append(result)
-        run.directory.amend_state(result=result.record(), events_bytes=length)
+        run.directory.amend_state(result=result.record(), best=confusion.tolist(), events_bytes=length)
         run.scalars.write(state.propagation, result)
-    convergence_figure(read_events(run.directory.events), run.directory.path / 'report' / 'convergence.png')
-    name = {'load': 'LoAd', 'luc': 'Luc et al.'}[config.algorithm]
+    runs, folder = [read_run(run.directory.path)], run.directory.path / 'report'
+    write_report(runs, folder, unbound=options.NEUTRAL, arm_options=options.arm_options())
+    name = ALGORITHMS[config.algorithm]
     say(metrics_table(data.spec.classes, {'baseline': baseline, name: metrics}))
     gain = 100 * (metrics.miou - baseline.miou)
     cost = f'{state.propagation} propagations, {state.cycle} cycles ({state.divergences} diverged)'

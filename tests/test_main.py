@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load.data import label_maps
+from deeplab_load.metrics import summarise
 from deeplab_load.restore.checkpoint import read_checkpoint
 
 from .lookahead.replay import replay_run
@@ -54,6 +55,9 @@ def finished(tmp_path_factory, data_dir):
     outcome = run(folder, data_dir)
     assert outcome.returncode == 0, outcome.stderr
     return folder, outcome.stdout
+
+
+PARTS = ('evaluation', 'holdout')
 
 
 def events(folder):
@@ -98,7 +102,18 @@ def test_the_output_names_the_gain_the_table_and_every_place(finished):
         assert (folder / place).exists()
         assert str(folder / place) in output
     assert (folder / 'report' / 'convergence.png').read_bytes().startswith(b'\x89PNG')
+    assert 'Stability' in (folder / 'report' / 'report.html').read_text()
     assert output.count('cycle 0  γ') == 2
+
+
+def test_the_run_keeps_what_its_report_needs(finished):
+    state = json.loads((finished[0] / 'state.json').read_text())
+    for model, miou in (('baseline', 'baseline_val_miou'), ('best', 'val_miou')):
+        assert summarise(np.array(state[model])).miou == pytest.approx(state['result'][miou])
+    assert state['stage_1_seconds'] > 0
+    kept = {part: {p.stem for p in (finished[0] / 'report' / 'samples' / part).glob('*/*')} for part in PARTS}
+    assert kept['evaluation'] == {'image', 'truth', 'g0', 'best'}
+    assert kept['holdout'] >= {'image', 'truth', 'g0', 'end-0', 'end-1'}
 
 
 def test_tensorboard_scalars_hold_the_propagations(finished):
@@ -160,7 +175,7 @@ def without_times(folder):
 
 def assert_same_end(folder, other):
     assert without_times(folder) == without_times(other)
-    for path in sorted((other / 'buffer').rglob('*')):
+    for path in sorted([*(other / 'buffer').rglob('*'), *(other / 'report' / 'samples').rglob('*')]):
         if path.is_file():
             assert (folder / path.relative_to(other)).read_bytes() == path.read_bytes()
     names = sorted(p.name for p in (other / 'checkpoints').iterdir())

@@ -1,72 +1,176 @@
-"""Figures of a run."""
+"""Figures of runs, drawn without a screen; each is saved as PNG and SVG."""
 
-import json
-import os
+import io
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib as mpl
+import matplotlib.patches
+import matplotlib.ticker
 import numpy as np
+from matplotlib.figure import Figure
 
-mpl.use('Agg')
-from matplotlib import pyplot as plt
+from deeplab_load.reporting.confusion import Change
 
-
-def read_events(file: str | os.PathLike) -> list[dict]:
-    """The events of a run, in order."""
-    return [json.loads(line) for line in pathlib.Path(file).read_text().splitlines()]
+STYLE: Any = {'svg.fonttype': 'none', 'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
+CHANGE_COLOURS = ('tab:red', 'tab:purple', 'tab:green', 'tab:orange', 'tab:brown', 'black')
 
 
-def convergence_figure(events: list[dict], file: str | os.PathLike) -> None:
-    """Draws the hold-out mIoU over the propagations (the article's Fig. 3) and writes it as PNG.
+def save(figure: Figure, folder: pathlib.Path, name: str) -> str:
+    """Writes `<name>.png` and `<name>.svg`; returns the SVG for a page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f'{name}.png', dpi=120, bbox_inches='tight')
+    stream = io.StringIO()
+    with mpl.rc_context({**STYLE, 'svg.hashsalt': name}):
+        figure.savefig(stream, format='svg', bbox_inches='tight', metadata={'Date': None})
+    svg = stream.getvalue()
+    (folder / f'{name}.svg').write_text(svg)
+    # A page holds many figures: their groups' ids would be the same, and their size is the page's affair.
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', '', svg[svg.index('<svg') :])
+    return re.sub(
+        r'(<svg [^>]*?) width="[^"]*"', r'\1', re.sub(r'(<svg [^>]*?) height="[^"]*"', r'\1', svg, count=1), count=1
+    )
 
-    Every cycle starts again from its start model; divergences, peaks and ends by patience are marked.
+
+@dataclass
+class Cycle:
+    """A cycle in the convergence graph: the propagations done before it, and its μ, that of its start first.
+
+    `values` repeats the last finite μ where a propagation was not finite.
     """
-    baseline = next(e['miou'] for e in events if e['event'] == 'baseline')
-    figure, axes = plt.subplots(figsize=(9, 5))
-    axes.axhline(100 * baseline, color='0.6', linestyle='--', label='g0')
-    origin, points = 0, [baseline]
+
+    origin: int
+    values: list[float]
+    raised: list[int] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+
+
+def cycles(events: Iterable[dict[str, Any]]) -> list[Cycle]:
+    """The cycles of a run's events; the last may not have ended."""
+    found: list[Cycle] = []
     for event in events:
-        if event['event'] == 'propagation':
-            points.append(points[-1] if event['miou'] is None else event['miou'])
-        if event['event'] == 'cycle_end':
-            steps = range(origin, origin + len(points))
-            axes.plot(steps, [100 * p for p in points], color='C0', linewidth=1.2)
-            axes.plot(steps[-1], 100 * points[-1], 'rv' if event['reason'] == 'diverged' else 'ks', markersize=5)
-            if event['peak']:
-                best = max(range(len(points)), key=points.__getitem__)
-                axes.plot(steps[best], 100 * points[best], 'g^', markersize=8)
-            origin, points = steps[-1], [event['start_miou']]
-    if len(points) > 1:  # There are no cycles where steps alternate.
-        axes.plot(range(origin, origin + len(points)), [100 * p for p in points], color='C0', linewidth=1.2)
-    for style, label in (('g^', 'peak'), ('rv', 'diverged'), ('ks', 'other end')):
-        axes.plot([], [], style, label=label)
-    axes.set_xlabel('propagation')
-    axes.set_ylabel('hold-out mIoU in %')
-    axes.set_title('Lookahead adversarial learning')
-    axes.legend()
-    axes.grid(alpha=0.3)
-    pathlib.Path(file).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120, bbox_inches='tight')
-    plt.close(figure)
+        if event['event'] == 'baseline':
+            found = [Cycle(0, [event['miou']])]
+        elif event['event'] == 'propagation':
+            _extend(found[-1], event)
+        elif event['event'] == 'cycle_end':
+            found[-1].end = event
+            found.append(Cycle(found[-1].origin + len(found[-1].values) - 1, [event['start_miou']]))
+    return [cycle for cycle in found if len(cycle.values) > 1]
 
 
-def confusion_figure(matrix: np.ndarray, classes: Sequence[str], file: str | os.PathLike, *, title: str) -> None:
-    """Draws a confusion matrix, counts or shares, and writes it as PNG; cells without a value are grey.
+def _extend(cycle: Cycle, event: dict[str, Any]) -> None:
+    if event['raised']:
+        cycle.raised.append(len(cycle.values))
+    if event['miou'] is None:
+        cycle.broken.append(len(cycle.values))
+    cycle.values.append(cycle.values[-1] if event['miou'] is None else event['miou'])
 
-    Counts are drawn on a logarithmic scale, which has no place for 0.
+
+def convergence_figure(events: Sequence[dict[str, Any]], title: str) -> Figure:
+    """The hold-out mIoU over the propagations (the article's Fig. 3).
+
+    Every cycle begins at the model that training stepped back to; peaks, raised starts and ends are marked.
     """
-    counts = matrix.dtype.kind == 'i'
-    side = max(6.0, 0.28 * len(classes))
-    figure, axes = plt.subplots(figsize=(side + 1.5, side))
-    scale = mpl.colors.LogNorm(vmin=1, vmax=max(2, matrix.max())) if counts else mpl.colors.Normalize(0, 1)
-    shown = np.ma.masked_less(matrix, 1) if counts else np.ma.masked_invalid(matrix)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 4))
+        axes = figure.subplots()
+        baseline = next(event['miou'] for event in events if event['event'] == 'baseline')
+        axes.axhline(100 * baseline, color='0.6', linestyle='--', linewidth=1, label='g0')
+        found = cycles(events)
+        for cycle, following in zip(found, [*found[1:], None], strict=True):
+            _draw_cycle(axes, cycle, following)
+        _draw_best(axes, events, baseline)
+        for label, style in MARKS.items():
+            axes.plot([], [], label=label, **style)
+        axes.set(xlabel='propagation', ylabel='hold-out mIoU in %', title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.14), ncol=8, frameon=False, columnspacing=1.2)
+    return figure
+
+
+MARKS: dict[str, dict[str, Any]] = {
+    'peak': {'color': 'tab:green', 'marker': '^', 'linestyle': '', 'markersize': 8},
+    'diverged': {'color': 'tab:red', 'marker': 'v', 'linestyle': '', 'markersize': 6},
+    'other end': {'color': 'black', 'marker': 's', 'linestyle': '', 'markersize': 4},
+    'start raised': {'color': 'tab:blue', 'marker': 'o', 'linestyle': '', 'markersize': 5, 'markerfacecolor': 'white'},
+    'not finite': {'color': 'tab:red', 'marker': 'x', 'linestyle': '', 'markersize': 7},
+    'step back': {'color': '0.5', 'linestyle': ':', 'linewidth': 1},
+}
+
+
+def _draw_cycle(axes: Any, cycle: Cycle, following: Cycle | None) -> None:
+    steps = [cycle.origin + number for number in range(len(cycle.values))]
+    values = [100 * value for value in cycle.values]
+    axes.plot(steps, values, color='tab:blue', linewidth=1.2)
+
+    def mark(kind: str, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            axes.plot(steps[number], values[number], **MARKS[kind])
+
+    mark('start raised', cycle.raised)
+    mark('not finite', cycle.broken)
+    if cycle.end:
+        mark('diverged' if cycle.end['reason'] == 'diverged' else 'other end', [-1])
+        if cycle.end['peak']:
+            mark('peak', [int(np.argmax(values))])
+        back = 100 * cycle.end['start_miou']
+        if following:
+            axes.plot([steps[-1]] * 2, [values[-1], back], **MARKS['step back'])
+
+
+def _draw_best(axes: Any, events: Iterable[dict[str, Any]], baseline: float) -> None:
+    best = [100 * baseline, *(100 * e['best_miou'] for e in events if e['event'] == 'propagation')]
+    axes.step(range(len(best)), best, where='post', color='tab:green', alpha=0.5, linewidth=1, label='best so far')
+
+
+def accuracy_figure(series: Mapping[str, Sequence[tuple[int, float]]], xlabel: str) -> Figure:
+    """Balanced accuracy of D, one line a run; 50 % is chance."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.2))
+        axes = figure.subplots()
+        axes.axhline(50, color='0.6', linestyle='--', linewidth=1, label='chance')
+        for label, points in series.items():
+            axes.plot([x for x, _ in points], [100 * value for _, value in points], '.-', label=label)
+        axes.set(xlabel=xlabel, ylabel='balanced accuracy in %')
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.18), ncol=3, frameon=False)
+    return figure
+
+
+def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str, marked: Sequence[Change] = ()) -> Figure:
+    """A confusion matrix of shares, in percent in each cell, or of counts; the marked pairs are framed.
+
+    Cells without a value are grey. Counts are drawn on a logarithmic scale, which has no place for 0.
+    """
+    side = max(4.0, 0.42 * len(classes)) + 1.2
     colours = mpl.colormaps['Blues'].with_extremes(bad='0.9')
-    figure.colorbar(axes.imshow(shown, norm=scale, cmap=colours), ax=axes, fraction=0.046)
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(classes)), classes, fontsize=8)
-    axes.set_xlabel('prediction')
-    axes.set_ylabel('label')
-    axes.set_title(title)
-    figure.savefig(file, dpi=120, bbox_inches='tight')
-    plt.close(figure)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(side, side))
+        axes = figure.subplots()
+        if matrix.dtype.kind == 'i':
+            scale = mpl.colors.LogNorm(vmin=1, vmax=max(2, matrix.max()))
+            image = axes.imshow(np.ma.masked_less(matrix, 1), norm=scale, cmap=colours)
+            figure.colorbar(image, ax=axes, fraction=0.046)
+        else:
+            axes.imshow(np.ma.masked_invalid(matrix), cmap=colours, vmin=0, vmax=1)
+            _write_shares(axes, matrix)
+        for change, colour in zip(marked, CHANGE_COLOURS, strict=False):
+            corner = (change.prediction - 0.48, change.label - 0.48)
+            axes.add_patch(mpl.patches.Rectangle(corner, 0.96, 0.96, fill=False, edgecolor=colour, linestyle='--'))
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        axes.set(xlabel='prediction', ylabel='label', title=title)
+    return figure
+
+
+def _write_shares(axes: Any, shares: np.ndarray) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.0005:
+            colour = 'white' if share > 0.5 else 'black'
+            axes.text(column, row, f'{100 * share:.1f}', ha='center', va='center', color=colour, fontsize=7)

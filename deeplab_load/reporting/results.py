@@ -14,8 +14,8 @@ from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.assessment import Assessment
-from deeplab_load.metrics import ratios
-from deeplab_load.reporting.figures import confusion_figure
+from deeplab_load.reporting.confusion import AXES, normalised
+from deeplab_load.reporting.figures import confusion_figure, save
 from deeplab_load.reporting.pictures import overlay, palette, side_by_side
 
 PER_CLASS = ('per_class', 'precision', 'recall')
@@ -53,23 +53,19 @@ def writable_folder(folder: str | pathlib.Path, flag: str) -> pathlib.Path:
 
 
 def write_files(folder: pathlib.Path, assessment: Assessment, examples: Examples) -> None:
-    """Writes metrics.csv, confusion_{counts,rows,columns}.csv and .png, and worst/<rank>_<image id>.png.
+    """Writes metrics.csv, confusion_{counts,rows,columns}.csv, .png and .svg, and worst/<rank>_<image id>.png.
 
     Of a row-normalised matrix the diagonal is the recall, of a column-normalised one the precision.
     """
     classes = examples.spec.classes
     _write_table(folder / 'metrics.csv', *_class_columns(assessment, classes))
     counts = assessment.confusion
-    forms = {
-        'counts': counts,
-        'rows': ratios(counts, counts.sum(axis=1, keepdims=True)),
-        'columns': ratios(counts, counts.sum(axis=0, keepdims=True)),
-    }
+    forms = {'counts': counts, **{by: normalised(counts, by) for by in AXES}}
     for form, matrix in forms.items():
         cells = [['' if np.isnan(value) else value for value in row] for row in matrix.tolist()]
         rows = ([name, *row] for name, row in zip(classes, cells, strict=True))
         _write_table(folder / f'confusion_{form}.csv', ['label \\ prediction', *classes], rows)
-        confusion_figure(matrix, classes, folder / f'confusion_{form}.png', title=f'Confusion matrix, {form}')
+        save(confusion_figure(matrix, classes, f'Confusion matrix, {form}'), folder, f'confusion_{form}')
     _write_worst(folder / 'worst', assessment, examples)
 
 

@@ -1,6 +1,9 @@
-"""Tables of results for the terminal."""
+"""Tables of results: for the terminal, as CSV, and with the best in bold."""
 
+import csv
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deeplab_load.evaluation.assessment import Assessment
 from deeplab_load.metrics import Metrics
@@ -62,3 +65,35 @@ def assessment_table(classes: Sequence[str], assessment: Assessment) -> str:
         worst = [(score.prediction.image_id, percent(score.miou)) for score in assessment.worst]
         parts.append(table(['worst images', 'mIoU'], worst))
     return '\n\n'.join(parts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be printed, saved as CSV and shown on a page.
+
+    Attributes:
+      name: of its CSV file.
+      title: what it shows.
+      header: names of the columns.
+      rows: the cells; the first of a row names it.
+      best: (row, column) of the cells to stand out.
+      note: what a reader must know.
+    """
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+    note: str = ''
+
+    def text(self) -> str:
+        """The table for the terminal; the best cells have a star."""
+        rows = [[f'*{v}' if (r, c) in self.best else v for c, v in enumerate(row)] for r, row in enumerate(self.rows)]
+        return '\n'.join([self.title, table(self.header, rows), *([self.note] if self.note else [])])
+
+    def csv(self) -> str:
+        """Header and rows as comma-separated values."""
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator='\n').writerows((self.header, *self.rows))
+        return stream.getvalue()

@@ -1,0 +1,187 @@
+"""Runs as their directories tell them, gathered into arms (seeds of one setting) and experiments (arms to compare)."""
+
+import json
+import os
+import pathlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deeplab_load.errors import UserError
+
+ALGORITHMS = {'load': 'LoAd', 'luc': 'Luc et al.', 'pixelwise': 'stage 1'}
+SYMBOLS = {
+    'beta_l': 'β_l', 'beta_u': 'β_u', 'patience': 'Γ', 'peak_patience': 'Ω', 'max_cycles': 'Ψ', 'buffer_size': 'B_max',
+    'adversarial_weight': 'λ',
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory holds: its options, its events and its durable state."""
+
+    path: pathlib.Path
+    options: dict[str, Any] = field(repr=False)
+    events: list[dict[str, Any]] = field(repr=False)
+    state: dict[str, Any] = field(repr=False)
+
+    @property
+    def seed(self) -> int:
+        """The seed of everything random."""
+        return self.options['seed']
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The `result` event; None while the run is not over."""
+        return self.state.get('result')
+
+    def confusion(self, model: str) -> np.ndarray:
+        """The confusion matrix `[classes, classes]` of the `baseline` or the `best` model on the reported split."""
+        return np.array(self.state[model])
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind, in order."""
+        return [event for event in self.events if event['event'] == kind]
+
+
+def read_run(folder: str | os.PathLike) -> Run:
+    """Reads a run directory, of a run that is over or not.
+
+    Raises:
+      UserError: it is none, or a file of it is missing or damaged.
+    """
+    path = pathlib.Path(folder)
+    options, state = (_read_json(path, name) for name in ('config.json', 'state.json'))
+    try:
+        # What lies behind events_bytes was written after the last durable state.
+        lines = (path / 'events.jsonl').read_bytes()[: state['events_bytes']].splitlines()
+        return Run(path, options, [json.loads(line) for line in lines], state)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path / "events.jsonl"} is missing or damaged; put back a copy of it.') from error
+
+
+def _read_json(path: pathlib.Path, name: str) -> dict[str, Any]:
+    try:
+        return json.loads((path / name).read_text())
+    except OSError:
+        raise UserError(f'{path} holds no {name}, so it is no run directory; give the --run_dir of a run.') from None
+    except ValueError:
+        raise UserError(f'{path / name} is damaged; put back a copy of it.') from None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ in nothing but their seed, and what they are called beside other arms."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of all its runs, the seed aside."""
+        return self.runs[0].options
+
+    @property
+    def network(self) -> str:
+        """The backbone of the segmentor."""
+        return self.runs[0].state['network']
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs that are over."""
+        return tuple(run for run in self.runs if run.result)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Arms that start from the same segmentor on the same data, so that their results stand beside each other."""
+
+    arms: tuple[Arm, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options; those of the start are the same in all arms."""
+        return self.arms[0].options
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.arms[0].runs[0].state['classes'])
+
+    @property
+    def baselines(self) -> tuple[Run, ...]:
+        """One run of each seed: its g0 is the baseline of that seed."""
+        return tuple({run.seed: run for arm in reversed(self.arms) for run in arm.runs}.values())
+
+    @property
+    def main_arm(self) -> Arm:
+        """The arm that is looked at closely: the first LoAd with an adversary, else the last arm."""
+        arms = [a for a in self.arms if a.options['algorithm'] == 'load' and a.options['adversarial_weight']]
+        return (arms or self.arms[-1:])[0]
+
+
+def gather(runs: Iterable[Run], *, unbound: Collection[str], arm_options: Collection[str]) -> tuple[Experiment, ...]:
+    """Gathers runs into experiments; those that have not evaluated their baseline yet are left out.
+
+    Args:
+      runs: in any order; arms and experiments come in the order of their first run, Luc et al. before LoAd.
+      unbound: options that no result depends on.
+      arm_options: options in which the arms of one experiment may differ.
+    """
+    ignored = {*unbound, 'seed', 'versions'}
+    experiments: dict[str, dict[str, list[Run]]] = {}
+    for run in sorted((r for r in runs if 'baseline' in r.state), key=_rank):
+        bound = {k: v for k, v in run.options.items() if k not in ignored}
+        start = _key({k: v for k, v in bound.items() if k not in arm_options})
+        experiments.setdefault(start, {}).setdefault(_key(bound), []).append(run)
+    return tuple(_experiment(list(arms.values()), ignored) for arms in experiments.values())
+
+
+def _rank(run: Run) -> tuple[int, float, int]:
+    """Stage 1, Luc et al., λ = 0, LoAd; then by seed."""
+    order = ('pixelwise', 'luc', 'load')
+    return order.index(run.options['algorithm']), run.options['adversarial_weight'], run.seed
+
+
+def _key(options: dict[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True)
+
+
+def _experiment(arms: Sequence[list[Run]], ignored: Collection[str]) -> Experiment:
+    options = [arm[0].options for arm in arms]
+    return Experiment(
+        tuple(Arm(_label(own, options, ignored), tuple(arm)) for own, arm in zip(options, arms, strict=True))
+    )
+
+
+def _label(own: dict[str, Any], arms: Sequence[dict[str, Any]], ignored: Collection[str]) -> str:
+    """The algorithm, and the options in which it is run in more than one way."""
+    alike = [options for options in arms if options['algorithm'] == own['algorithm']]
+    names = differing(alike, ignored)
+    if own['adversarial_weight'] == 0 and own['algorithm'] == 'load':
+        names = list(dict.fromkeys([*names, 'adversarial_weight']))
+    return ', '.join([ALGORITHMS[own['algorithm']], *(f'{symbol(n)} = {shown(own.get(n))}' for n in names)])
+
+
+def differing(options: Sequence[dict[str, Any]], ignored: Collection[str] = ()) -> list[str]:
+    """The names of the options that are not the same everywhere, in their order."""
+    names = dict.fromkeys(name for one in options for name in one if name not in ignored)
+    return [name for name in names if any(one.get(name) != options[0].get(name) for one in options)]
+
+
+def symbol(name: str) -> str:
+    """An option under the article's symbol, where it has one."""
+    return SYMBOLS.get(name, name)
+
+
+def shown(value: Any) -> str:
+    """The value of an option in words."""
+    if value in (None, '', []):
+        return '–'
+    return ','.join(map(str, value)) if isinstance(value, list) else f'{value:g}' if _is_number(value) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float)

@@ -1,0 +1,66 @@
+"""Reading run directories, and gathering runs into arms and experiments."""
+
+import json
+
+import pytest
+
+from deeplab_load.config import NEUTRAL, arm_options
+from deeplab_load.errors import UserError
+from deeplab_load.reporting.runs import gather, read_run
+
+from .scripted import write_run
+
+
+def test_seeds_make_an_arm_and_other_options_of_the_algorithm_another(experiments):
+    (experiment,) = experiments(
+        {'seed': 1}, {'seed': 0, 'adversarial_weight': 0.0}, {'seed': 0, 'run_dir': 'elsewhere'}, {'beta_u': 0.005}
+    )
+    labels = ['LoAd, β_u = 0.001, λ = 0', 'LoAd, β_u = 0.001, λ = 1', 'LoAd, β_u = 0.005, λ = 1']
+    assert [arm.label for arm in experiment.arms] == labels
+    assert [[run.seed for run in arm.runs] for arm in experiment.arms] == [[0], [0, 1], [0]]
+
+
+def test_another_start_is_another_experiment(experiments):
+    found = experiments({}, {'model_variant': 'xception_65'}, {'dataset': 'shapes'}, {'discriminator_size': 64})
+    assert [len(e.arms) for e in found] == [2, 1, 1]
+
+
+def test_luc_stands_before_load_and_load_is_looked_at_closely(experiments):
+    (experiment,) = experiments({}, {'algorithm': 'luc', 'total_propagations': 9}, {'adversarial_weight': 0.0})
+    assert [arm.label.split(',')[0] for arm in experiment.arms] == ['Luc et al.', 'LoAd', 'LoAd']
+    assert experiment.main_arm.options['adversarial_weight'] == 1
+
+
+def test_how_long_a_run_may_be_tells_arms_apart(experiments):
+    (experiment,) = experiments({'total_cycles': 2}, {'total_cycles': 3})
+    assert [arm.label for arm in experiment.arms] == ['LoAd, total_cycles = 2', 'LoAd, total_cycles = 3']
+
+
+def test_a_run_without_baseline_is_left_out(tmp_path):
+    folder = write_run(tmp_path / 'run')
+    state = json.loads((folder / 'state.json').read_text())
+    (folder / 'state.json').write_text(json.dumps({'events_bytes': state['events_bytes']}))
+    assert gather([read_run(folder)], unbound=NEUTRAL, arm_options=arm_options()) == ()
+
+
+def test_what_was_written_after_the_last_durable_state_does_not_count(tmp_path):
+    folder = write_run(tmp_path / 'run')
+    before = read_run(folder).events
+    with open(folder / 'events.jsonl', 'a') as file:
+        file.write('{"event": "propagation", "cycle')
+    assert read_run(folder).events == before
+
+
+@pytest.mark.parametrize(
+    ('break_it', 'sentence'),
+    [
+        (lambda f: (f / 'config.json').unlink(), 'holds no config.json, so it is no run directory'),
+        (lambda f: (f / 'state.json').write_text('{'), r'state\.json is damaged'),
+        (lambda f: (f / 'events.jsonl').unlink(), r'events\.jsonl is missing or damaged'),
+    ],
+)
+def test_a_folder_that_is_no_whole_run_is_told(tmp_path, break_it, sentence):
+    folder = write_run(tmp_path / 'run')
+    break_it(folder)
+    with pytest.raises(UserError, match=sentence):
+        read_run(folder)
