@@ -12,6 +12,7 @@ from absl import flags
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config, EvaluateConfig, define_flags, digest, from_flags, to_json
+from deeplab_load.data.specs import NAMES
 from deeplab_load.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -137,7 +138,7 @@ def test_a_flagfile_opens_with_its_command_and_does_not_override_it(file):
     assert inside
     assert not given & inside
     config = parse(*[a.replace('--flagfile=', f'--flagfile={ROOT}/') for a in arguments])
-    assert config.dataset in ('pascal_voc', 'cityscapes', 'stanford_background', 'shapes')
+    assert config.dataset in NAMES
 
 
 def run(module, *argv):
