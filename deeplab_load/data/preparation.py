@@ -130,6 +130,8 @@ def prepare(
 def find_spec(name: str, *, data_dir: str | os.PathLike, manual_dir: str | os.PathLike | None = None) -> DatasetSpec:
     """The row of data set `name` before it is prepared: of a user's own data, by its folder or what is prepared of it.
 
+    Only an archive has to be prepared for that.
+
     Raises:
         UserError: unknown name, or a folder that is missing or not complete.
     """
@@ -138,7 +140,8 @@ def find_spec(name: str, *, data_dir: str | os.PathLike, manual_dir: str | os.Pa
         return SPECS[name]
     if builder.is_present and not manual_dir:
         return Prepared(builder).spec
-    return builder.open_folder(source_path(manual_dir, builder.spec)).spec
+    path = source_path(manual_dir, builder.spec)
+    return prepare(name, data_dir=data_dir, manual_dir=path).spec if path.is_file() else builder.open_folder(path).spec
 
 
 def _builder(name: str, folder: Path) -> SegmentationBuilder:

@@ -1,5 +1,7 @@
 """A user's own images and masks."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,6 +76,20 @@ def test_the_row_is_known_before_and_after_preparing(make_folder, tmp_path):
     prepared = prepare_folder(tmp_path, root)
     assert before == prepared.spec == find_spec('folder', data_dir=tmp_path / 'data')
     assert find_spec('shapes', data_dir=tmp_path).name == 'shapes'
+
+
+def test_the_folder_above_or_a_zip_may_be_named(make_folder, tmp_path):
+    root = make_folder('above/mine')
+    archives = [
+        shutil.make_archive(str(tmp_path / 'zips/inside'), 'zip', root),
+        shutil.make_archive(str(tmp_path / 'zips/whole'), 'zip', root.parent),
+    ]
+    fingerprint = prepare_folder(tmp_path, root).examples('train').fingerprint
+    for number, named in enumerate((root.parent, *archives)):
+        data_dir = tmp_path / f'data{number}'
+        assert find_spec('folder', data_dir=data_dir, manual_dir=named).classes == ('ground', 'thing', 'sky')
+        prepared = prepare('folder', data_dir=data_dir, manual_dir=named, progress=False)
+        assert prepared.examples('train').fingerprint == fingerprint
 
 
 def test_a_changed_class_table_is_another_source(make_folder, tmp_path):

@@ -50,7 +50,7 @@ class Folder(SegmentationBuilder):
     @classmethod
     def open_folder(cls, folder: Path) -> Contents:
         """The pairs of the split lists, or of the seeded split."""
-        _check_level(folder)
+        folder = _find_root(folder)
         table = read_classes(folder / FILE)
         images = _find_images(folder / IMAGES)
         lists = {split: folder / f'{split}.txt' for split in SPLITS if (folder / f'{split}.txt').is_file()}
@@ -63,17 +63,14 @@ class Folder(SegmentationBuilder):
         return Contents(folder_spec(table), pairs, decode_labels=table.decode, labels_text=lines)
 
 
-def _check_level(folder: Path) -> None:
-    """Raises UserError if this is not the folder that holds classes.txt, images/ and masks/."""
-    if folder.is_dir() and (folder / FILE).is_file() and (folder / IMAGES).is_dir() and (folder / MASKS).is_dir():
-        return
-    levels = [folder.parent, *sorted(folder.iterdir())] if folder.is_dir() else []
-    other = next((level for level in levels if (level / FILE).is_file()), None)
-    hint = f'; did you mean {other}' if other else ''
-    missing = next(name for name in (FILE, IMAGES, MASKS, '') if not (folder / name).exists() or not name)
-    raise UserError(
-        f'{folder} has no {missing}{hint}? Name a folder with {IMAGES}/, {MASKS}/ and {FILE} with --manual_dir.'
-    )
+def _find_root(folder: Path) -> Path:
+    """The folder that holds classes.txt, images/ and masks/: the one named, or the only such one in it."""
+    inside = [path for path in folder.iterdir() if (path / FILE).is_file()] if folder.is_dir() else []
+    root = inside[0] if len(inside) == 1 and not (folder / FILE).exists() else folder
+    for name in (FILE, IMAGES, MASKS):
+        if not (root / name).exists():
+            raise UserError(f'{root} has no {name}: name {folder_spec().source} with --manual_dir.')
+    return root
 
 
 def _find_images(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_load.data.pairs import decode_index_png, decode_png, holds_indices, read_lines
+from deeplab_load.data.pairs import decode_png, holds_indices, read_lines
 from deeplab_load.data.specs import Colour, pascal_colours
 from deeplab_load.errors import UserError
 
@@ -45,8 +45,13 @@ class ClassTable:
 
         Raises UserError naming the file and the first label or colour that the table lacks.
         """
-        if holds_indices(data, path) or self.colours is None:
-            return self._from_labels(decode_index_png(data, path), path)
+        if holds_indices(data, path):
+            return self._from_labels(decode_png(data, path), path)
+        if self.colours is None:
+            raise UserError(
+                f'{path} holds colours, not class indices: give each line of {self.path} its colour (`name red green '
+                'blue`), or save the mask as a palette or grey 8-bit PNG.'
+            )
         return self._from_colours(decode_png(data, path, 'RGB'), path)
 
     def _from_labels(self, labels: np.ndarray, path: Path) -> np.ndarray:
