@@ -74,7 +74,7 @@ def prepared(case: Case) -> tuple[Recipe, keras.Model]:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     golden = case.folder.parent
-    values = make_checkpoints(golden).checkpoint_values(golden / case.meta['checkpoint'])
+    values = make_checkpoints(golden).checkpoint_values(golden / case.meta['checkpoint'].split('/')[0])
     for name, variable in tf1_variables(segmentor).items():
         variable.assign(values[name])
     return recipe, segmentor
@@ -105,7 +105,7 @@ def test_learning_rates(case, replay):
 
 def test_losses(case, replay):
     # Batch statistics of few values amplify rounding: by up to 8e-4 of 12, where the image is pooled over a batch of 2.
-    relative = 1e-4 if replay.recipe.fine_tune_batch_norm else 2e-6
+    relative = 1e-4 if replay.recipe.fine_tune_batch_norm else 1e-5
     tolerance = max(2 * max(recorded(case, 'loss_abs_diff'), default=0.0), relative * max(case.meta['losses']))
     losses = sorted(replay.outcome.losses.numpy())
     np.testing.assert_allclose(losses, sorted(case.meta['losses']), rtol=0, atol=tolerance)

@@ -11,6 +11,7 @@ from deeplab_load.models import discriminator as d
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.discriminator import build_discriminator
 from deeplab_load.models.inference import upsampled_logits
+from deeplab_load.restore.names import tf1_variables
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.recipe import Recipe
 from deeplab_load.training.steps import adversarial_step, all_finite, discriminator_steps, pixelwise_step
@@ -113,6 +114,35 @@ def test_the_pixelwise_step_learns_and_updates_batch_norm(segmentor):
     after = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
     assert all(not np.array_equal(a, b) for a, b in zip(moving, after, strict=True))
     assert step.experimental_get_tracing_count() == 1
+
+
+def test_weight_decay_is_in_the_gradients_and_multipliers_scale_both():
+    segmentor = build_segmentor(Architecture('mobilenet_v2', CLASSES, depth_multiplier=0.1), seed=1)
+    segmentor.get_layer('concat_projection_dropout').rate = 0.0
+    images, labels = batch()
+    variables = tf1_variables(segmentor)
+    trainable = {name: variable for name, variable in variables.items() if variable.trainable}
+    with tf.GradientTape() as tape:
+        loss = losses.cross_entropy(labels, upsampled_logits(segmentor(images, training=True), (33, 33)))
+    plain = dict(zip(trainable, tape.gradient(loss, [v.value for v in trainable.values()]), strict=True))
+    values = {name: variable.numpy() for name, variable in trainable.items()}
+    optimizer = Momentum(list(trainable.values()), learning_rate=0.1, momentum=0.9)
+    recipe = Recipe(recipe='deeplab', weight_decay=0.5, last_layer_gradient_multiplier=3.0)
+    outcome = pixelwise_step(segmentor, optimizer, recipe)(images, labels, tf.constant(0))
+    assert float(outcome.losses[0]) == pytest.approx(float(loss), rel=1e-5)
+    gradients = dict(zip(trainable, optimizer.slots, strict=True))
+    expected = {
+        'logits/semantic/weights': 3 * (plain['logits/semantic/weights'] + 0.5 * values['logits/semantic/weights']),
+        'logits/semantic/biases': 6 * plain['logits/semantic/biases'],
+        'aspp0/BatchNorm/gamma': 3 * plain['aspp0/BatchNorm/gamma'],
+        'MobilenetV2/Conv/weights': plain['MobilenetV2/Conv/weights'] + 0.5 * values['MobilenetV2/Conv/weights'],
+        'MobilenetV2/expanded_conv/depthwise/depthwise_weights': plain[
+            'MobilenetV2/expanded_conv/depthwise/depthwise_weights'
+        ],
+    }
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(variables[name], values[name] - 0.1 * gradient, rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 def test_the_discriminator_learns_to_tell_maps_apart_and_sums_its_score():
