@@ -346,6 +346,7 @@ def _discriminator_trainer(config: Config, discriminator: keras.Model, num_class
             paired=config.discriminator_batches == 'paired',
             patience=config.discriminator_patience,
             epochs=config.discriminator_epochs,
+            keep_slots=config.discriminator_slots == 'kept',
         ),
         seed=config.seed,
     )
@@ -360,6 +361,8 @@ def _adversarial_options(config: Config) -> AdversarialOptions:
         straight_through=config.generator_map == 'straight_through',
         steps_per_propagation=config.steps_per_propagation,
         seed=config.seed,
+        keep_slots=config.optimizer_slots == 'kept',
+        fakes_of_seen=config.fakes == 'seen',
     )
 
 

@@ -185,6 +185,14 @@ def test_help_of_the_console_script_names_the_options():
     assert '--output_stride' in outcome.stdout
 
 
+def test_the_readme_tells_the_defaults_of_the_options_of_load():
+    section = (ROOT / 'README.md').read_text().split("## What is the article's, and what is ours")[1]
+    rows = re.findall(r'^\| `--(\w+)` \| (\S+) \|', section, re.MULTILINE)
+    assert len(rows) > 25
+    config = Config(dataset='shapes')
+    assert [(name, f'{v:g}' if isinstance(v := getattr(config, name), float) else str(v)) for name, _ in rows] == rows
+
+
 def test_evaluate_knows_the_options_of_the_readme():
     names = {f.name for f in dataclasses.fields(EvaluateConfig)}
     assert {'checkpoint', 'dataset', 'vocdevkit', 'data_dir', 'output_stride', 'json'} <= names

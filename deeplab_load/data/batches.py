@@ -85,6 +85,11 @@ def training_batches(
     return _parallel(numbers, example).batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
+def seen_examples(count: int, *, seed: int, batch_size: int, batches: int) -> list[int]:
+    """The numbers of the examples, of `count`, that the first `batches` of `training_batches` hold, ascending."""
+    return sorted(permutation(seed, 0, count)[: batches * batch_size].tolist())
+
+
 def evaluation_batches(
     examples: Examples, *, crop_size: Size, batch_size: int, colour: Colour = GREY
 ) -> tf.data.Dataset:
@@ -128,6 +133,7 @@ def discriminator_batches(
     map_split: str = 'train',
     colour: Colour = GREY,
     first_batch: int = 0,
+    covered: Sequence[Sequence[int]] | None = None,
 ) -> tf.data.Dataset:
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
@@ -136,7 +142,8 @@ def discriminator_batches(
     are shuffled freely. Either way the real maps weigh as much as the maps of all sets together; the mean weight is 1.
 
     `map_split` is the split of the sets that holds the maps of `examples`. Without `augment` the window is the middle
-    one and nothing is flipped. The last batch may be smaller. Starting at `first_batch` costs nothing.
+    one and nothing is flipped. The last batch may be smaller. Starting at `first_batch` costs nothing. `covered` gives
+    for each set the numbers of the examples whose maps take part; all by default.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label_map': uint8 [N, h, w] real or generated, 'ground_truth':
     uint8 [N, h, w], 'real': float32 [N] 1 or 0, 'weight': float32 [N]}.
@@ -146,9 +153,10 @@ def discriminator_batches(
     """
     if paired and batch_size % 2:
         raise UserError(f'Paired discriminator batches hold couples: the batch size must be even, not {batch_size}.')
-    rows = list(itertools.product(range(len(examples)), range(0 if paired else REAL, len(sets))))
+    rows = _rows(len(examples), covered or [range(len(examples))] * len(sets), with_real=not paired)
     fetch = _couple_reader(examples, sets, rows, map_split=map_split, seed=seed, epoch=epoch)
-    real_weight, set_weight = (1.0, 1.0) if paired else ((1 + len(sets)) / 2, (1 + len(sets)) / (2 * len(sets)))
+    generated = sum(number != REAL for _, number in rows)
+    real_weight, set_weight = (1.0, 1.0) if paired else (len(rows) / (2 * n) for n in (len(examples), generated))
 
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
         types = (tf.string, tf.string, tf.string, tf.bool, tf.int32)
@@ -177,6 +185,13 @@ def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) ->
     return resize_image(image, examples.resize), resize_label_map(label_map, examples.resize)
 
 
+def _rows(examples: int, covered: Sequence[Sequence[int]], *, with_real: bool) -> list[tuple[int, int]]:
+    """The rows of an epoch in order, each the numbers of an example and of a set that covers it, or REAL."""
+    whole = [set(numbers) for numbers in covered]
+    sets = range(REAL if with_real else 0, len(covered))
+    return [(index, s) for index, s in itertools.product(range(examples), sets) if s == REAL or index in whole[s]]
+
+
 def _couple_reader(
     examples: Examples,
     sets: Sequence[LabelMapSet],
@@ -191,14 +206,14 @@ def _couple_reader(
     It reads the image, its real label map, the row's label map, whether that is the real one, and the view's seed.
     Raises UserError at once if a set lacks the map of an example.
     """
-    maps = [{image_id: maps.png(map_split, image_id) for image_id in examples.ids} for maps in sets]
+    maps = {(i, s): sets[s].png(map_split, examples.ids[i]) for i, s in rows if s != REAL}
     order = permutation(seed, epoch, len(rows))
 
     def read(place: int) -> tuple[bytes, bytes, bytes, bool, np.ndarray]:
-        index, set_index = rows[order[place]]
-        image, truth = examples.encoded(index)
-        other = truth if set_index == REAL else maps[set_index][examples.ids[index]]
-        return image, truth, other, set_index == REAL, stateless_seed(seed, epoch, order[place])
+        row = rows[order[place]]
+        image, truth = examples.encoded(row[0])
+        other = maps.get(row, truth)
+        return image, truth, other, row[1] == REAL, stateless_seed(seed, epoch, order[place])
 
     return read
 

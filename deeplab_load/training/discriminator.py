@@ -26,6 +26,7 @@ class DiscriminatorOptions:
     paired: bool
     patience: int
     epochs: int
+    keep_slots: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Position:
 
 
 class DiscriminatorTrainer:
-    """Trains one discriminator again and again, each time from its current weights with fresh Adagrad slots."""
+    """Trains one discriminator again and again, each time from its current weights; Adagrad slots are fresh or kept."""
 
     def __init__(self, model: keras.Model, *, num_classes: int, options: DiscriminatorOptions, seed: int):
         self.model, self.options, self.seed = model, options, seed
@@ -93,6 +94,11 @@ class DiscriminatorTrainer:
             **numbered('adagrad', self.optimizer.variables),
             **numbered('best', self._best),
         }
+
+    def kept_variables(self) -> dict[str, Variable]:
+        """What outlives a training: D's weights, and Adagrad's slots where they are kept."""
+        slots = numbered('adagrad', self.optimizer.variables) if self.options.keep_slots else {}
+        return {**numbered('discriminator', self.model.weights), **slots}
 
     def retrain(
         self,
@@ -134,7 +140,9 @@ class DiscriminatorTrainer:
         return position.best is not None and position.epoch - 1 - position.best['epochs'] >= self.options.patience
 
     def start_afresh(self) -> None:
-        """Gives the optimiser fresh slots."""
+        """Gives the optimiser fresh slots, unless they are kept."""
+        if self.options.keep_slots:
+            return
         for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
             variable.assign(value)
 

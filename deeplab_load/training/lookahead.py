@@ -54,7 +54,8 @@ def _make_durable(players: TensorFlowPlayers, run: RunDirectory, state: LoadStat
     """Stores what the state needs, then the event, then the state."""
     # The training of D is over; a result is of a run that had ended, and now goes on under a higher bound.
     record = {k: v for k, v in run.read_state().items() if k not in ('training', 'result')}
-    record = {**record, 'load': state.to_json(), 'working': None}
+    # Slots that are kept are in the working state of the last propagation until there is another.
+    record = {**record, 'load': state.to_json(), 'working': record.get('working') if players.keeps_slots else None}
     if state.phase == PROPAGATE:
         record['working'] = f'working-{state.propagation}'
         players.save_working_state(record['working'])

@@ -1,7 +1,7 @@
 """The players of Algorithm 3 in TensorFlow: the segmentor g, the discriminator D and the data they see."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deeplab_load.catalog import mean_pixel
 from deeplab_load.data import label_maps
-from deeplab_load.data.batches import discriminator_batches, training_batches
+from deeplab_load.data.batches import discriminator_batches, seen_examples, training_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead.algorithm import Losses, Retraining
@@ -41,6 +41,8 @@ class AdversarialOptions:
     straight_through: bool
     steps_per_propagation: int
     seed: int
+    keep_slots: bool = False
+    fakes_of_seen: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class TensorFlowPlayers:
         self._variables = tf1_variables(segmentor)
         self._batches: Iterator[dict] = iter(())
         self._next_batch = -1
+        self.keeps_slots = options.keep_slots
 
     def _make_step(self) -> Step:
         return adversarial_step(
@@ -128,24 +131,39 @@ class TensorFlowPlayers:
         self.run.save_snapshot(name, self.weights())
 
     def restore(self, name: str) -> None:
-        """Sets g to a snapshot and the momentum to zero."""
+        """Sets g to a snapshot and the momentum to zero, unless that is kept."""
         self._assign(self.run.read_snapshot(name))
-        self.optimizer.reset()
+        if not self.keeps_slots:
+            self.optimizer.reset()
 
     def make_maps(self, map_set: MapSet) -> None:
-        """Writes the label-map set of a snapshot: maps of all training and hold-out images."""
+        """Writes the label-map set of a snapshot: maps of the hold-out images and of all training images, or of those
+        that the model has seen.
+        """
         self.restore(map_set.snapshot)
+        train = self.data.train.subset([self.data.train.ids[number] for number in self._covered(map_set)])
         label_maps.write_set(
             self.run.buffer,
             map_set.name,
-            self._maps(),
+            self._maps(train),
             model_fingerprint=fingerprint(self.weights()),
             data_fingerprint=self._data_fingerprint(),
-            shards={'train': -(-len(self.data.train) // MAPS_PER_SHARD), 'holdout': 1},
+            shards={'train': -(-len(train) // MAPS_PER_SHARD), 'holdout': 1},
         )
 
-    def _maps(self) -> Iterator[tuple[str, str, np.ndarray]]:
-        for split, examples in (('train', self.data.train), ('holdout', self.data.holdout)):
+    def _covered(self, map_set: MapSet) -> Sequence[int]:
+        """The numbers of the training images that a set has maps of.
+
+        g_0 has seen all; another model counts as having seen what the run had trained on when it was stored.
+        """
+        count = len(self.data.train)
+        if not (self.options.fakes_of_seen and map_set.propagation):
+            return range(count)
+        batches = map_set.propagation * self.options.steps_per_propagation
+        return seen_examples(count, seed=self.options.seed, batch_size=self.options.batch_size, batches=batches)
+
+    def _maps(self, train: Examples) -> Iterator[tuple[str, str, np.ndarray]]:
+        for split, examples in (('train', train), ('holdout', self.data.holdout)):
             for image_id, label_map in self.evaluator.label_maps(examples, f'label maps, {split}'):
                 yield split, image_id, label_map
 
@@ -156,12 +174,13 @@ class TensorFlowPlayers:
         """Trains D on the training images' real maps and those of the sets."""
         options = self.trainer.options
         stored = [self._read_set(s) for s in sets]
+        covered = {'train': [self._covered(s) for s in sets]}
 
         def batches(examples: Examples, split: str, epoch: int, first_batch: int, augment: bool) -> tf.data.Dataset:
             return discriminator_batches(
                 examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
                 seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment, first_batch=first_batch,
-                colour=mean_pixel(self.segmentor.name),
+                colour=mean_pixel(self.segmentor.name), covered=covered.get(split),
             )  # fmt: skip
 
         return self.trainer.retrain(
@@ -217,14 +236,14 @@ class TensorFlowPlayers:
         return [(names[id(v)] + SLOT, s) for v, s in zip(self.optimizer.variables, self.optimizer.slots, strict=True)]
 
     def save_discriminator(self, name: str) -> None:
-        """Stores D."""
-        weights = self.trainer.model.get_weights()
-        self.run.save_snapshot(name, {f'discriminator/{i:03d}': np.asarray(w) for i, w in enumerate(weights)})
+        """Stores D, with its optimiser's slots where they are kept."""
+        self.run.save_snapshot(name, {key: np.asarray(v.numpy()) for key, v in self.trainer.kept_variables().items()})
 
     def restore_discriminator(self, name: str) -> None:
         """Sets D to what `save_discriminator` stored."""
         values = self.run.read_snapshot(name)
-        self.trainer.model.set_weights([values[key] for key in sorted(values)])
+        for key, variable in self.trainer.kept_variables().items():
+            variable.assign(values[key])
 
 
 def fingerprint(values: dict[str, np.ndarray]) -> str:

@@ -11,6 +11,7 @@ from deeplab_load.data.batches import (
     discriminator_batches,
     evaluation_batches,
     permutation,
+    seen_examples,
     stateless_seed,
     training_batches,
 )
@@ -87,6 +88,15 @@ def test_epochs_are_permutations_and_batches_run_across_their_ends(voc_train):
     numbers = np.concatenate([numbers_in(batch) for batch in batches]).reshape(20, 3)
     assert (np.sort(numbers, axis=1) == [0, 1, 2]).all()
     assert len({tuple(epoch) for epoch in numbers.tolist()}) > 3
+
+
+def test_the_seen_examples_are_those_of_the_first_batches(voc_train):
+    seen = [seen_examples(3, seed=5, batch_size=1, batches=batches) for batches in range(5)]
+    assert [len(numbers) for numbers in seen] == [0, 1, 2, 3, 3]
+    batches = take(training_batches(voc_train, crop_size=(40, 40), batch_size=1, seed=5), 3)
+    for count in (1, 2, 3):
+        drawn = {f'img_{numbers_in(batch)[0]}' for batch in batches[:count]}
+        assert {voc_train.ids[number] for number in seen[count]} == drawn
 
 
 def test_windows_and_flips_change_from_epoch_to_epoch(voc_train):
@@ -184,6 +194,17 @@ def test_real_maps_weigh_as_much_as_all_generated_ones(voc_train, sets, paired):
     rows = rows_of(discriminator(voc_train, sets, paired=paired))
     weights = {kind: rows['weight'][rows['real'] == kind].sum() for kind in (0, 1)}
     assert weights[0] == weights[1] == len(rows['weight']) / 2
+
+
+@pytest.mark.parametrize('paired', [True, False])
+def test_a_set_takes_part_with_the_images_that_it_covers(voc_train, sets, paired):
+    rows = rows_of(discriminator(voc_train, sets, paired=paired, covered=[[0, 1, 2], [2]]))
+    assert sorted(generated_labels(rows).tolist()) == [0, 1, 2, 11]  # Number 2 is img_1.
+    real = rows['real'] == 1
+    assert real.sum() == (4 if paired else 3)
+    assert rows['weight'][real].sum() == pytest.approx(rows['weight'][~real].sum())
+    assert rows['weight'].mean() == pytest.approx(1)
+    assert set(rows['weight'][~real].tolist()) == {1.0 if paired else 0.875}
 
 
 def test_freely_shuffled_epoch_holds_each_real_map_once_and_keeps_the_last_batch(voc_train, sets):

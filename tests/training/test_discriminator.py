@@ -101,6 +101,24 @@ def test_it_goes_on_from_its_weights_with_fresh_slots_and_a_seeded_dropout(retra
     assert all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True))
 
 
+def test_kept_slots_go_on_and_come_back_with_the_weights(retrain):
+    slots = {}
+    for keep in (False, True):
+        t = trainer(epochs=1, keep_slots=keep)
+        retrain(t, cycle=0)
+        stored = {name: v.numpy() for name, v in t.kept_variables().items()}
+        assert (len(stored) > len(t.model.weights)) == keep
+        retrain(t, cycle=1)
+        slots[keep] = [v.numpy() for v in t.optimizer.variables]
+        again = trainer(epochs=1, keep_slots=keep)
+        for name, variable in again.kept_variables().items():
+            variable.assign(stored[name])
+        retrain(again, cycle=1)
+        assert all(np.array_equal(a, b) for a, b in zip(t.model.get_weights(), again.model.get_weights(), strict=True))
+    assert (int(slots[False][0]), int(slots[True][0])) == (3, 6)  # Adagrad counts its steps, three a training.
+    assert np.all(slots[True][2] >= slots[False][2])
+
+
 def test_a_loss_that_is_not_finite_names_the_step(retrain):
     t = trainer()
     t.model.trainable_variables[-1].assign([np.nan])

@@ -21,8 +21,9 @@ SCRIPT = [0.51, 0.52, 0.521, 0.5215, 0.4, 0.5, 'nan', 0.53, 0.45, *[0.3] * 5]
 class NumberPlayers:
     """Players whose g, slot and D are one number each, stored as the real ones are."""
 
-    def __init__(self, run):
+    def __init__(self, run, keeps_slots=False):
         self.run, self.g, self.slot, self.d = run, 0.0, 0.0, 0.0
+        self.keeps_slots = keeps_slots
 
     def propagate(self, propagation):
         if SCRIPT[propagation] == 'nan':
@@ -39,7 +40,8 @@ class NumberPlayers:
         self.run.save_snapshot(name, {'g': np.array(self.g)})
 
     def restore(self, name):
-        self.g, self.slot = float(self.run.read_snapshot(name)['g']), 0.0
+        self.g = float(self.run.read_snapshot(name)['g'])
+        self.slot = self.slot if self.keeps_slots else 0.0
 
     def make_maps(self, map_set):
         self.restore(map_set.snapshot)
@@ -74,10 +76,11 @@ def begin(folder):
     return run
 
 
-def drive(run, stop=None):
+def drive(run, stop=None, keeps_slots=False):
     """One process: cuts the log to the durable state and goes on."""
     run.cut_events(run.recover()['events_bytes'])
-    return run_lookahead(NumberPlayers(run), LIMITS, run, watch=lambda *_: None, stop=stop or StopSignal())
+    players = NumberPlayers(run, keeps_slots)
+    return run_lookahead(players, LIMITS, run, watch=lambda *_: None, stop=stop or StopSignal())
 
 
 def end_of(run):
@@ -139,19 +142,23 @@ def test_killed_at_every_eleventh_step_of_writing_it_ends_the_same(undisturbed, 
             assert ours == theirs, f'killed at step {at} of {steps}'
 
 
-def test_stopped_after_every_event_it_ends_the_same(undisturbed, tmp_path):
+@pytest.mark.parametrize('keeps_slots', [False, True])
+def test_stopped_after_every_event_it_ends_the_same(undisturbed, tmp_path, keeps_slots):
+    straight = begin(tmp_path / 'straight')
+    drive(straight, keeps_slots=keeps_slots)
+    assert (end_of(straight) == undisturbed) != keeps_slots
     run = begin(tmp_path / 'stopped')
     stops = 0
     while True:
         stop = StopSignal()
         stop.requested = True
         try:
-            drive(run, stop)
+            drive(run, stop, keeps_slots)
             break
         except Stopped:
             stops += 1
     assert stops == len(undisturbed[0])
-    for ours, theirs in zip(end_of(run), undisturbed, strict=True):
+    for ours, theirs in zip(end_of(run), end_of(straight), strict=True):
         assert ours == theirs
 
 

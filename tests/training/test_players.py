@@ -1,9 +1,12 @@
 """The TensorFlow players: what a propagation does and undoes, snapshots, sets."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from deeplab_load.data import label_maps
+from deeplab_load.data.batches import permutation
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.models.discriminator import build_discriminator
@@ -97,6 +100,30 @@ def test_a_set_holds_every_map_and_is_made_again_where_it_was_deleted(players):
     outcome = players.retrain_discriminator(0, (G0,))
     assert outcome.epochs == 1
     assert label_maps.read_set(players.run.buffer, 'g0').manifest == stored.manifest
+
+
+def test_kept_momentum_outlives_a_step_back_but_not_what_is_not_finite(players):
+    players.keeps_slots = True
+    players.propagate(0)
+    slots = [s.numpy() for s in players.optimizer.slots]
+    players.restore('g0')
+    assert all(np.array_equal(s, before) for s, before in zip(players.optimizer.slots, slots, strict=True))
+    players.optimizer.learning_rate.assign(3e38)
+    assert not players.propagate(1).finite
+    assert not any(np.any(s) for s in players.optimizer.slots)
+
+
+def test_fakes_of_seen_images_are_those_that_the_run_had_trained_on(players):
+    players.options = dataclasses.replace(players.options, fakes_of_seen=True)
+    end = MapSet('end-0', 'g0', ending=True, propagation=1)  # Two steps of three images: half of the twelve.
+    for map_set in (G0, end):
+        players.make_maps(map_set)
+    sets = [label_maps.read_set(players.run.buffer, name) for name in ('g0', 'end-0')]
+    assert sets[0].ids('train') == players.data.train.ids
+    assert sets[0].ids('holdout') == sets[1].ids('holdout') == players.data.holdout.ids
+    numbers = permutation(0, 0, 12)[:6]
+    assert sets[1].ids('train') == tuple(players.data.train.ids[i] for i in sorted(numbers))
+    assert players.retrain_discriminator(1, (G0, end)).epochs == 1
 
 
 def test_a_set_of_another_model_is_refused(players):
