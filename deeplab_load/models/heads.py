@@ -9,9 +9,9 @@ from deeplab_load.catalog import Architecture
 from deeplab_load.models.slim import (
     ArgScope,
     ResizeToStride,
+    WindowPooling,
     biased_convolution,
     convolution,
-    scale_dimension,
     split_separable,
 )
 
@@ -83,8 +83,7 @@ def _pooled(features: keras.KerasTensor, architecture: Architecture) -> keras.Ke
     if crop is None:
         # The original's pooling window, scale_dimension(crop, 1/stride), is then the whole feature map.
         return keras.layers.GlobalAveragePooling2D(keepdims=True, name=name)(features)
-    window = [int(scale_dimension(side, 1.0 / architecture.output_stride)) for side in crop]
-    return keras.layers.AveragePooling2D(window, architecture.image_pooling_stride, name=name)(features)
+    return WindowPooling(crop, architecture.output_stride, architecture.image_pooling_stride, name=name)(features)
 
 
 def decoder(

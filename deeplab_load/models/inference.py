@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from deeplab_load.catalog import GREY, INFERENCE_FLAGS, Colour, mean_pixel
 from deeplab_load.errors import UserError
-from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest, scale_dimension, spatial_size
+from deeplab_load.models.slim import Size, WindowPooling, resize_bilinear, resize_nearest, scale_dimension, spatial_size
 from deeplab_load.spellings import typed
 
 Model = Callable[..., tf.Tensor]
@@ -109,9 +110,7 @@ def crop_labels(model: Model, crops: tf.Tensor, logits_stride: int, inference: I
 
     Source: deeplab/model.py, predict_labels and predict_labels_multi_scale.
     """
-    if inference.averages or inference.prediction_with_upsampled_logits:
-        return tf.argmax(class_scores(model, crops, logits_stride, inference), axis=3, output_type=tf.int32)
-    labels = tf.argmax(pyramid_logits(model, crops, logits_stride, inference)[-1], axis=3, output_type=tf.int32)
+    labels = tf.argmax(class_scores(model, crops, logits_stride, inference), axis=3, output_type=tf.int32)
     return resize_nearest(labels[..., tf.newaxis], spatial_size(crops))[..., 0]
 
 
@@ -125,11 +124,12 @@ def class_scores(model: Model, crops: tf.Tensor, logits_stride: int, inference: 
         inference: scales and flips.
 
     Returns:
-        [batch, height, width, classes].
+        [batch, height, width, classes] at the size of the crops, or of the logits where the best class comes first.
     """
     size = spatial_size(crops)
     if not inference.averages:
-        return resize_bilinear(pyramid_logits(model, crops, logits_stride, inference)[-1], size)
+        logits = pyramid_logits(model, crops, logits_stride, inference)[-1]
+        return resize_bilinear(logits, size) if inference.prediction_with_upsampled_logits else logits
     flips = (False, True) if inference.add_flipped_images else (False,)
     probabilities = [
         tf.nn.softmax(resize_bilinear(_flipped_logits(model, crops, scale, logits_stride, flip), size))
@@ -178,7 +178,19 @@ def _scaled_logits(
     size = spatial_size(crops)
     scaled = resize_bilinear(crops, [scale_dimension(side, scale) for side in size])
     target = [scale_dimension(side, max(1.0, largest) / logits_stride) for side in size]
-    return resize_bilinear(model(scaled, training=training), target)
+    return resize_bilinear(at_scale(model, scale)(scaled, training=training), target)
+
+
+def at_scale(model: Model, scale: float) -> Model:
+    """The model for images at a scale: the same layers, but that a window that is pooled over is scaled too."""
+    if not (isinstance(model, keras.Model) and any(isinstance(layer, WindowPooling) for layer in model.layers)):
+        return model
+    image = keras.Input((None, None, 3), name='image')
+    return keras.models.clone_model(
+        model,
+        input_tensors=image,
+        clone_function=lambda layer: layer.at_scale(scale) if isinstance(layer, WindowPooling) else layer,
+    )
 
 
 def upsampled_logits(logits: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:

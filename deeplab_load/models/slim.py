@@ -281,6 +281,27 @@ class ResizeToStride(keras.layers.Layer):
         return {**super().get_config(), 'stride': self.stride}
 
 
+@keras.saving.register_keras_serializable(package='deeplab_load')
+class WindowPooling(keras.layers.AveragePooling2D):
+    """Means over the window that a crop is at an output stride, inside the features only (image_pooling_crop_size)."""
+
+    def __init__(self, crop_size: Sequence[int], output_stride: int, strides: Sequence[int], **kwargs: Any) -> None:
+        self.crop_size, self.output_stride = tuple(crop_size), output_stride
+        window = tuple(int(scale_dimension(side, 1.0 / output_stride)) for side in crop_size)
+        super().__init__(window, tuple(strides), **kwargs)
+
+    def at_scale(self, scale: float) -> 'WindowPooling':
+        """The layer for images at a scale (multi_scale_logits)."""
+        crop_size = [int(scale_dimension(side, scale)) for side in self.crop_size]
+        return WindowPooling(crop_size, self.output_stride, self.strides, name=self.name)
+
+    def get_config(self):
+        """What `__init__` takes."""
+        kept = {key: value for key, value in super().get_config().items() if key in ('name', 'trainable', 'dtype')}
+        own = {'crop_size': self.crop_size, 'output_stride': self.output_stride, 'strides': self.strides}
+        return {**kept, **own}
+
+
 def atrous_conversion(strides: list[int], output_stride: int) -> list[tuple[int, int]]:
     """(stride, atrous rate) of each layer, given their nominal strides and the output stride to stop at.
 

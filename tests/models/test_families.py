@@ -32,10 +32,13 @@ SEGMENTORS = {
     'mobilenet_v3_small_seg': LITE,
     'mobilenet_edgetpu': {'depth_multiplier': 0.75, 'aspp_convs_filters': 128},
     'xception_41': ASPP,
+    'xception_65': {**ASPP, 'aspp_with_separable_conv': False, 'decoder_use_separable_conv': False},
     'xception_71': {'dense_prediction_cell_json': 'DPC', 'decoder_output_stride': 4},
     'resnet_v1_18': {**ASPP, 'decoder_output_stride': 8, 'multi_grid': (1, 2)},
     'resnet_v1_18_beta': {**ASPP, 'decoder_output_stride': 16},
+    'resnet_v1_50': {**ASPP, 'add_image_level_feature': False},
     'resnet_v1_50_beta': {**ASPP, 'multi_grid': (1, 2, 4)},
+    'resnet_v1_101_beta': {'multi_grid': (1, 2, 4)},
 }
 
 

@@ -1,13 +1,16 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_load.catalog import mean_pixel
+from deeplab_load.catalog import Architecture, mean_pixel
 from deeplab_load.errors import UserError
+from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.inference import (
     Inference,
+    at_scale,
     class_scores,
     crop_labels,
     entering_size,
@@ -16,7 +19,7 @@ from deeplab_load.models.inference import (
     pad_to_crop,
     upsampled_logits,
 )
-from deeplab_load.models.slim import resize_bilinear
+from deeplab_load.models.slim import resize_bilinear, scale_dimension
 
 CLASSES = 4
 
@@ -166,6 +169,24 @@ def test_the_best_class_can_be_taken_before_upsampling():
     before = crop_labels(model, crops, 16, Inference(prediction_with_upsampled_logits=False)).numpy().ravel()
     np.testing.assert_array_equal(after, [0, 0, 0, 2, 2, 2, 1, 1, 1])
     np.testing.assert_array_equal(before, [0, 0, 0, 0, 1, 1, 1, 1, 1])
+
+
+def test_a_pooling_window_is_scaled_with_the_image():
+    lite = Architecture('mobilenet_v3_small_seg', 3, 32, image_pooling_crop_size=(65, 97), image_pooling_stride=(1, 2))
+    model = build_segmentor(lite)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 65, 97, 3)).astype(np.float32)
+    for scale, window in ((0.5, (2, 2)), (1.5, (4, 5))):
+        scaled = at_scale(model, scale)
+        pooling = scaled.get_layer('image_pooling.mean')
+        assert (pooling.pool_size, pooling.strides) == (window, (1, 2))
+        assert scaled.get_layer('aspp0') is model.get_layer('aspp0')
+        crop_size = tuple(scale_dimension(side, scale) for side in (65, 97))
+        asked = dataclasses.replace(lite, image_pooling_crop_size=crop_size)
+        expected = build_segmentor(asked)
+        image = resize_bilinear(pixels, crop_size)
+        np.testing.assert_allclose(scaled(image), expected(image), rtol=0, atol=1e-5)
+    plain = build_segmentor(Architecture('mobilenet_v2', 3, depth_multiplier=0.1))
+    assert at_scale(plain, 0.5) is plain
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import json
+import math
+
 import keras
 import pytest
 
@@ -8,6 +11,22 @@ from deeplab_load.models import xception
 @pytest.mark.parametrize(('variant', 'units'), [('xception_41', 13), ('xception_65', 21), ('xception_71', 23)])
 def test_modules_of_each_network(variant, units):
     assert sum(block.units for block in xception.NETWORKS[variant].blocks) == units
+
+
+def parameters(variant: str) -> int:
+    image = keras.Input((None, None, 3))
+    scope = xception.arg_scope(decay=None, frozen=True, seed=0)
+    model = keras.Model(image, xception.backbone(image, Architecture(variant, 2), scope).deep)
+    return sum(math.prod(variable.shape) for variable in model.trainable_weights)
+
+
+def test_trainable_parameters(testdata):
+    recorded = json.loads((testdata / 'golden/x65_voc_os16/variables.json').read_text())['variables']
+    backbone = [v for v in recorded if v['trainable'] and v['name'].startswith('xception_65/')]
+    published = sum(math.prod(v['shape']) for v in backbone)
+    assert parameters('xception_65') == published
+    # 41 has eight modules fewer: three depthwise and pointwise convolutions of 728 channels each, gamma and beta twice.
+    assert parameters('xception_41') == published - 8 * 3 * (9 * 728 + 728 * 728 + 4 * 728)
 
 
 def converted(variant: str, output_stride: int, **changes) -> dict[str, tuple[int, tuple[int, int]]]:
