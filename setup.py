@@ -38,6 +38,7 @@ setup(
         'console_scripts': [
             'deeplab-load=deeplab_load.main:main',
             'deeplab-load-evaluate=deeplab_load.evaluate:main',
+            'deeplab-load-predict=deeplab_load.predict:main',
             'deeplab-load-report=deeplab_load.report:main',
             'deeplab-load-zoo=deeplab_load.zoo:main',
         ]

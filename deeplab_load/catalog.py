@@ -189,7 +189,8 @@ class PublishedResult:
 class ZooRow:
     """One published checkpoint.
 
-    `head` is 'pooling' (image pooling and a 1x1 branch), 'aspp', 'dpc', 'lite' or 'none' (a backbone alone).
+    `head` is 'pooling' (image pooling and a 1x1 branch), 'aspp', 'dpc', 'lite' or 'none' (a backbone alone). Where
+    `longer_side` is given, images were resized so that their longer side has this length.
     """
 
     name: str
@@ -202,6 +203,7 @@ class ZooRow:
     num_classes: int | None
     decoder_output_stride: int | None = None
     depth_multiplier: float = 1.0
+    longer_side: int | None = None
     results: tuple[PublishedResult, ...] = ()
 
     @property
@@ -377,6 +379,7 @@ CATALOG: tuple[ZooRow, ...] = (
         pretraining='ImageNet, ADE20K train',
         megabytes=24.8,
         decoder_output_stride=4,
+        longer_side=257,
         results=(PublishedResult('val', 16, 32.04),),
     ),
     _ade20k(
@@ -387,6 +390,7 @@ CATALOG: tuple[ZooRow, ...] = (
         pretraining='ImageNet, ADE20K train',
         megabytes=439,
         decoder_output_stride=4,
+        longer_side=513,
         results=(_many('val', 45.65, _VOC_SCALES),),
     ),
     _imagenet('xception_41_imagenet', 'xception_41_2018_05_09.tar.gz', 'xception_41', megabytes=288),

@@ -58,9 +58,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
         demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
-        demand(len(self.eval_crop_size) in (0, 2), self, 'eval_crop_size', 'two numbers, such as 513,513')
-
-        demand(all(side > 0 for side in self.eval_crop_size), self, 'eval_crop_size', 'above 0')
+        _demand_crop(self, 'eval_crop_size')
         for name in ('min_resize_value', 'max_resize_value', 'resize_factor'):
             value = getattr(self, name)
             demand(value is None or value > 0, self, name, 'above 0')
@@ -87,8 +85,8 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(DataOptions):
-    """Options of `deeplab_load.evaluate`."""
+class ModelOptions:
+    """Which trained model, and how label maps are made with it."""
 
     checkpoint: str | None = option(
         None,
@@ -100,23 +98,67 @@ class EvaluateConfig(DataOptions):
         None, "8, 16 or 32; by default the run's that the checkpoint is of, else as published."
     )
     atrous_rates: tuple[int, ...] = option((), "Rates of ASPP; by default the run's, or the original's for the stride.")
-    split: str | None = option(None, 'Split to evaluate on; the data set has its default.')
     eval_scales: tuple[float, ...] = option((1.0,), 'Scales of the image whose probabilities are averaged.')
     eval_flip: bool = option(False, 'Average over mirrored images too.')
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values with which there are no label maps."""
+        demand(len(self.eval_scales) > 0, self, 'eval_scales', 'one or more scales, such as 0.5,1,1.5')
+        demand(all(0 < scale < math.inf for scale in self.eval_scales), self, 'eval_scales', 'above 0')
+
+    @property
+    def model(self) -> str:
+        """The checkpoint; raises UserError if none is named."""
+        if not self.checkpoint:
+            raise UserError('--checkpoint is missing: give a run directory, or the prefix of a TF1 checkpoint.')
+        return self.checkpoint
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(ModelOptions, DataOptions):
+    """Options of `deeplab_load.evaluate`."""
+
+    zoo: str | None = option(
+        None, 'Name of a published checkpoint, or all: measure it under its published setting, and compare.'
+    )
+    split: str | None = option(None, 'Split to evaluate on; the data set has its default.')
     boundary_width: float = option(
         0.0075, 'Width of boundary IoU and F: pixels, or below 1 a share of the diagonal; 0 leaves both out.'
     )
     worst: int = option(10, 'Number of worst images to list.')
     json: str | None = option(None, 'File for the metrics as JSON, fractions in [0, 1].')
     output_dir: str | None = option(None, 'Folder for the CSV files, confusion matrices and pictures of worst images.')
+    submission_dir: str | None = option(None, 'Folder for what the test server of the data set takes.')
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which nothing can be evaluated."""
-        super().__post_init__()
-        demand(all(scale > 0 for scale in self.eval_scales), self, 'eval_scales', 'above 0')
-        demand(len(self.eval_scales) > 0, self, 'eval_scales', 'one or more scales, such as 0.5,1,1.5')
+        DataOptions.__post_init__(self)
+        ModelOptions.__post_init__(self)
         demand(0 <= self.boundary_width < math.inf, self, 'boundary_width', 'at least 0')
         demand(self.worst >= 0, self, 'worst', 'at least 0')
+        if self.submission_dir and self.min_resize_value:
+            raise UserError("--submission_dir takes label maps of the images' own size: leave out --min_resize_value.")
+
+
+@dataclass(frozen=True)
+class PredictConfig(ModelOptions):
+    """Options of `deeplab_load.predict`."""
+
+    side_by_side: tuple[str, ...] = option((), 'Further models, as --checkpoint: their overlays are put beside its.')
+    output_dir: str = option('', 'Folder for the pictures.')
+    dataset: str | None = option(
+        None, "Data set whose classes and colours are meant; by default the run's, else the one with as many classes."
+    )
+    eval_crop_size: tuple[int, ...] = option(
+        (), "Height and width of the window, into which larger images are resized; the data set's by default."
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values with which nothing can be predicted."""
+        super().__post_init__()
+        if not self.output_dir:
+            raise UserError('--output_dir is missing: give a folder for the pictures.')
+        _demand_crop(self, 'eval_crop_size')
 
 
 @dataclass(frozen=True)
@@ -220,8 +262,7 @@ class Config(Recipe, DataOptions):
         demand(0 <= self.seed < 2**31, self, 'seed', 'at least 0 and below 2147483648')
         if self.discriminator_batches == 'paired':
             demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
-        demand(len(self.train_crop_size) in (0, 2), self, 'train_crop_size', 'two numbers, such as 513,513')
-        demand(all(side > 0 for side in self.train_crop_size), self, 'train_crop_size', 'above 0')
+        _demand_crop(self, 'train_crop_size')
         if self.algorithm == 'luc':
             demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
         self.limits()
@@ -235,6 +276,12 @@ class Config(Recipe, DataOptions):
         """The hyperparameters of Algorithm 3."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(Limits)}
         return Limits(**{**values, 'retain': self.retain if self.buffer_policy == 'retain' else 1})
+
+
+def _demand_crop(config: Any, name: str) -> None:
+    sides = getattr(config, name)
+    demand(len(sides) in (0, 2), config, name, 'two numbers, such as 513,513')
+    demand(all(side > 0 for side in sides), config, name, 'above 0')
 
 
 @dataclass(frozen=True)

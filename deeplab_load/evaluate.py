@@ -1,6 +1,7 @@
 """Evaluation by itself: `python -m deeplab_load.evaluate --checkpoint=MODEL --dataset=pascal_voc --vocdevkit=FOLDER`.
 
 What the model is, it reads from the checkpoint; of a run directory it takes the best model, with the run's options.
+`--zoo=all` or `--zoo=NAME` compares what was published with what is measured.
 """
 
 import pathlib
@@ -8,6 +9,7 @@ import pathlib
 from deeplab_load.commands import load_quietly, run_command
 from deeplab_load.config import EvaluateConfig
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.folders import writable_folder
 
 
 def main() -> None:
@@ -17,11 +19,15 @@ def main() -> None:
 
 def job(config: EvaluateConfig) -> None:
     """Evaluates a model on a split of a data set; prints the table and writes the files that were asked for."""
+    if config.zoo:
+        print(load_quietly('deeplab_load.published').compared(config))
+        return
     if config.json and not pathlib.Path(config.json).parent.is_dir():
         raise UserError(f'--json={config.json} is in a folder that does not exist; make it first.')
-    if not config.checkpoint:
-        raise UserError('--checkpoint is missing: give a run directory, or the prefix of a TF1 checkpoint.')
-    appraisal = load_quietly('deeplab_load.appraisal')  # TensorFlow is loaded once the flags are right.
+    if config.output_dir:
+        writable_folder(config.output_dir, '--output_dir')
+    _ = config.model  # It is missed before TensorFlow is loaded.
+    appraisal = load_quietly('deeplab_load.appraisal')
     appraisal.show(config, appraisal.appraise(config))
 
 

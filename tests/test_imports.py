@@ -16,7 +16,10 @@ FLOORS = (
     ('errors', 'files', 'spellings', 'catalog', 'data.specs', 'lookahead', 'training.recipe'),
     ('models', 'losses', 'metrics'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
-    ('config', 'commands', 'data.__main__', 'stages', 'appraisal', 'main', 'evaluate', 'report', 'zoo'),
+    (
+        *('config', 'commands', 'data.__main__', 'stages', 'appraisal', 'published'),
+        *('main', 'evaluate', 'predict', 'report', 'zoo'),
+    ),
 )
 NO_TENSORFLOW = tuple(f'deeplab_load.{name}' for name in FLOORS[0])
 

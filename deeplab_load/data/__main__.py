@@ -21,6 +21,7 @@ def main() -> None:
 
 def job(config: DataOptions) -> None:
     """Checks a data set and tells what is in it."""
+    config.require_dataset()
     preflight = load_quietly('deeplab_load.data.preflight')
     preflight.check(config.dataset, data_dir=config.data_dir, manual_dir=config.source, download=config.download)
 

@@ -1,5 +1,6 @@
 """Trained models from whatever file they are in: a run, a TF1 checkpoint, a frozen graph, .keras or a SavedModel."""
 
+import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_image, decode_label_map
+from deeplab_load.data.specs import Colour
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator, Prediction
 from deeplab_load.models import deeplab
@@ -25,6 +27,7 @@ from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.training.durable import RunDirectory, read_config
 
 Size = tuple[int, int]
+Legend = tuple[tuple[str, ...], tuple[Colour, ...]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def locate(path: str, home: str) -> Location:
     if (found / 'events.jsonl').exists():
         return Location(_best_of_run(found), read_config(found))
     for folder in list(found.absolute().parents)[:3]:
-        if folder.name == 'checkpoints' and (folder.parent / 'events.jsonl').exists():
+        if folder.name in ('checkpoints', 'export') and (folder.parent / 'events.jsonl').exists():
             return Location(found, read_config(folder.parent))
     return Location(found)
 
@@ -58,10 +61,20 @@ def _best_of_run(run_dir: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(run.prefix(best))
 
 
+def decoded(examples: Examples, index: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """An example's image, uint8 [height, width, 3], and its label map, uint8 [height, width]."""
+    image, label = examples.encoded(index)
+    return decode_image(image), decode_label_map(label)
+
+
 class TrainedModel(Protocol):
-    """A model that makes label maps; `setting` says how, in words for reports; classes are None where not told."""
+    """A model that makes label maps; `setting` says how, for reports.
+
+    `num_classes`, and `legend`, the names and colours of the classes, are None where the model does not tell them.
+    """
 
     num_classes: int | None
+    legend: Legend | None
     setting: dict[str, Any]
 
     def predictions(self, examples: Examples, batch_size: int) -> Iterator[Prediction]:
@@ -75,6 +88,8 @@ class TrainedModel(Protocol):
 
 class Segmentor:
     """A Keras segmentor that looks through a window of a fixed size."""
+
+    legend: Legend | None = None
 
     def __init__(self, network: keras.Model, *, crop_size: Size, inference: Inference = PLAIN):
         self.network, self.crop_size, self.inference = network, crop_size, inference
@@ -116,9 +131,10 @@ INPUT, OUTPUT = 'ImageTensor', 'SemanticPredictions'
 
 
 class SavedModel:
-    """A SavedModel from `ImageTensor` to `SemanticPredictions`, ours or the original's; it takes images of any size."""
+    """A SavedModel from `ImageTensor` to `SemanticPredictions`, ours or the original's; it takes images of any size.
 
-    num_classes: int | None = None
+    Ours tell their classes in an asset.
+    """
 
     def __init__(self, folder: pathlib.Path):
         try:
@@ -130,13 +146,16 @@ class SavedModel:
         if INPUT not in inputs or OUTPUT not in signature.structured_outputs:
             raise UserError(f'The SavedModel {folder} has no signature from {INPUT} to {OUTPUT}: give another one.')
         self._serve, self.setting = signature, {'output_stride': None, 'crop_size': None}
+        self.legend = _read_legend(folder / 'assets' / 'classes.json')
+        self.num_classes = len(self.legend[0]) if self.legend else None
 
     def predictions(self, examples: Examples, batch_size: int) -> Iterator[Prediction]:
-        """Image by image, since their sizes differ."""
+        """Image by image, since their sizes differ; UserError for examples that are to be resized."""
+        if examples.resize:
+            raise UserError('A SavedModel takes images as they are: leave out --min_resize_value.')
         for index in progress(range(len(examples)), 'evaluation', unit='image'):
-            image, label = examples.encoded(index)
-            label_map = self.label_map(decode_image(image).numpy())
-            yield Prediction(examples.ids[index], decode_label_map(label).numpy(), label_map)
+            image, label = decoded(examples, index)
+            yield Prediction(examples.ids[index], label.numpy(), self.label_map(image.numpy()))
 
     def label_map(self, image: np.ndarray) -> np.ndarray:
         """What the SavedModel makes of the image; UserError for a class that no label map can hold."""
@@ -146,10 +165,17 @@ class SavedModel:
         return label_map.astype(np.uint8)
 
 
+def _read_legend(file: pathlib.Path) -> Legend | None:
+    if not file.exists():
+        return None
+    told = json.loads(file.read_text())
+    return tuple(told['classes']), tuple((red, green, blue) for red, green, blue in told['colours'])
+
+
 def open_model(
     location: Location,
     *,
-    crop_size: Size,
+    window: Callable[[int], Size],
     output_stride: int | None = None,
     atrous_rates: tuple[int, ...] = (),
     inference: Inference = PLAIN,
@@ -158,7 +184,8 @@ def open_model(
 
     Args:
         location: of `locate`.
-        crop_size: (height, width) of the window; a SavedModel, and a .keras file of a fixed size, have their own.
+        window: gives (height, width) of the window for the model's number of classes; it may refuse that. A SavedModel,
+            and a .keras file of a fixed size, have their own.
         output_stride: None takes the run's, or the one that its kind was published with.
         atrous_rates: of ASPP; empty takes the run's, or the original's for the output stride.
         inference: scales and flips.
@@ -171,16 +198,20 @@ def open_model(
         network = load_keras(path)
         _require_stride(path, strides(network)[0], output_stride)
         height, width = network.input_shape[1:3]
+        crop_size = window(network.output_shape[-1])
         return Segmentor(network, crop_size=(height, width) if height else crop_size, inference=inference)
     if (path / 'saved_model.pb').exists():
         if inference.averages or output_stride:
             raise UserError(
-                f'{path} is a SavedModel, whose scales and output stride are fixed: leave out --eval_scales, '
-                '--eval_flip and --output_stride, or give the checkpoint that it was exported from.'
+                f'{path} is a SavedModel, whose output stride and scales are fixed: leave out the options for '
+                'them, or give the checkpoint that it was exported from.'
             )
-        return SavedModel(path)
+        model = SavedModel(path)
+        if model.num_classes:
+            window(model.num_classes)
+        return model
     network = _restored(location, output_stride, atrous_rates)
-    return Segmentor(network, crop_size=crop_size, inference=inference)
+    return Segmentor(network, crop_size=window(network.output_shape[-1]), inference=inference)
 
 
 def _require_stride(path: pathlib.Path, has: int, asked: int | None) -> None:

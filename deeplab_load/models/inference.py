@@ -1,5 +1,6 @@
 """From images of any size to label maps, as the original's exported graphs do (deeplab/export_model.py)."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,12 +132,14 @@ def class_scores(model: Model, crops: tf.Tensor, logits_stride: int, inference: 
         logits = pyramid_logits(model, crops, logits_stride, inference)[-1]
         return resize_bilinear(logits, size) if inference.prediction_with_upsampled_logits else logits
     flips = (False, True) if inference.add_flipped_images else (False,)
-    probabilities = [
-        tf.nn.softmax(resize_bilinear(_flipped_logits(model, crops, scale, logits_stride, flip), size))
-        for scale in inference.inference_scales
-        for flip in flips
-    ]
-    return tf.reduce_mean(tf.stack(probabilities, axis=4), axis=4)
+    views = list(itertools.product(inference.inference_scales, flips))
+    total = tf.constant(0.0)
+    for scale, flip in views:
+        # One after another, so that a graph never holds the probabilities of more than one beside their sum.
+        with tf.control_dependencies([total]):
+            logits = _flipped_logits(model, tf.identity(crops), scale, logits_stride, flip)
+            total += tf.nn.softmax(resize_bilinear(logits, size))
+    return total / len(views)
 
 
 def _flipped_logits(model: Model, crops: tf.Tensor, scale: float, logits_stride: int, flip: bool) -> tf.Tensor:

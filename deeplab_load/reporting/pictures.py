@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deeplab_load.data.specs import Colour, DatasetSpec, pascal_colours
+from deeplab_load.data.specs import Colour, pascal_colours
 
 VOID_COLOUR = (224, 224, 192)  # PASCAL VOC's
 OPACITY = 0.6
 TITLE_HEIGHT = 28
 
 
-def palette(spec: DatasetSpec) -> np.ndarray:
-    """The colour of each of the 256 labels, uint8 `[256, 3]`: the data set's, PASCAL VOC's where it has none."""
-    colours = [*spec.colours, *pascal_colours(256)[len(spec.colours) :]]
+def palette(classes: Sequence[Colour]) -> np.ndarray:
+    """The colour of each of the 256 labels, uint8 `[256, 3]`: those of the classes, then PASCAL VOC's."""
+    colours = [*classes, *pascal_colours(256)[len(classes) :]]
     colours[255] = VOID_COLOUR
     return np.array(colours, np.uint8)
 
@@ -32,7 +32,7 @@ def overlay(image: np.ndarray, label_map: np.ndarray, colours: np.ndarray) -> Im
     return Image.fromarray(np.round(mixed).astype(np.uint8))
 
 
-def legend(names: Sequence[str], colours: Sequence[Colour] | np.ndarray) -> Image.Image:
+def legend(names: Sequence[str], colours: np.ndarray) -> Image.Image:
     """A line for each class: its colour, number and name."""
     font, step = ImageFont.load_default(16), 24
     lines = [f'{number}  {name}' for number, name in enumerate(names)]

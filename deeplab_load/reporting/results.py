@@ -2,17 +2,15 @@
 
 import csv
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from PIL import Image
 
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_image
-from deeplab_load.errors import UserError
 from deeplab_load.evaluation.assessment import Assessment
 from deeplab_load.reporting.confusion import AXES, normalised
 from deeplab_load.reporting.figures import confusion_figure, save
@@ -35,21 +33,6 @@ def record(assessment: Assessment, classes: Sequence[str], setting: dict[str, An
     found['confusion'] = assessment.confusion.tolist()
     found['setting'] = {**setting, 'images': assessment.images}
     return found
-
-
-def write_json(file: str | pathlib.Path, values: dict[str, Any]) -> None:
-    """Writes values as JSON."""
-    pathlib.Path(file).write_text(json.dumps(values, indent=1) + '\n')
-
-
-def writable_folder(folder: str | pathlib.Path, flag: str) -> pathlib.Path:
-    """The folder that a flag names, made if need be; raises UserError if it cannot be."""
-    path = pathlib.Path(folder).expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{flag}={folder} cannot be made: {error.strerror}; give another folder.') from error
-    return path
 
 
 def write_files(folder: pathlib.Path, assessment: Assessment, examples: Examples) -> None:
@@ -93,10 +76,11 @@ def _write_table(file: pathlib.Path, header: Sequence[str], rows: Iterable[Seque
 def _write_worst(folder: pathlib.Path, assessment: Assessment, examples: Examples) -> None:
     """The label and the prediction over each of the worst images, side by side."""
     folder.mkdir(exist_ok=True)
-    colours, places = palette(examples.spec), {image_id: i for i, image_id in enumerate(examples.ids)}
+    colours, places = palette(examples.spec.colours), {image_id: i for i, image_id in enumerate(examples.ids)}
     for rank, (miou, (image_id, label, label_map)) in enumerate(assessment.worst, 1):
         encoded, _ = examples.encoded(places[image_id])
-        image = decode_image(tf.constant(encoded)).numpy()
+        # Where images were resized, the label maps are smaller.
+        image = np.asarray(Image.fromarray(decode_image(encoded).numpy()).resize(label.shape[::-1]))
         pictures = [('label', overlay(image, label, colours)), ('prediction', overlay(image, label_map, colours))]
         pictures[1] = (f'prediction, mIoU {100 * miou:.1f} %', pictures[1][1])
         side_by_side(pictures).save(folder / f'{rank:02d}_{image_id}.png')

@@ -67,7 +67,7 @@ def write_images(folder: pathlib.Path, examples: Examples) -> None:
 def write_maps(folder: pathlib.Path, model: str, maps: Maps, spec: DatasetSpec) -> None:
     """Writes a model's label maps in the colours of the data set."""
     for image_id, label_map in maps:
-        picture = index_picture(label_map, palette(spec))
+        picture = index_picture(label_map, palette(spec.colours))
         _save(_shrunk(picture, Image.Resampling.NEAREST), _home(folder, image_id) / f'{model}.png')
 
 
