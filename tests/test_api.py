@@ -91,6 +91,7 @@ def test_another_class_count_needs_a_fresh_head(checkpoint):
     for fresh_head in (True, 'logits', 'last_layers'):
         fresh = deeplab_load.segmentor(checkpoint=checkpoint, num_classes='7', fresh_head=fresh_head)
         assert fresh.output_shape[-1] == 7
+        assert f'--fresh_head={"last_layers" if fresh_head == "last_layers" else "logits"}' in fresh.restoration.table()
 
 
 def test_the_signature():

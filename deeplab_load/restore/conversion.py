@@ -14,7 +14,7 @@ from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.restore.checkpoint import read_checkpoint
 from deeplab_load.restore.inspection import OPTIMIZER_SLOT, inspect, inspect_shapes
 from deeplab_load.restore.names import tf1_shapes
-from deeplab_load.restore.restoring import GLOBAL_STEP, Restoration, restore, save
+from deeplab_load.restore.restoring import GLOBAL_STEP, SKIPPED, Restoration, restore, save
 
 KERAS = '.keras'
 
@@ -27,7 +27,8 @@ def described(path: str | pathlib.Path) -> str:
     """
     found, checkpoint = inspect(path), read_checkpoint(path)
     slots = {name for name in checkpoint.shapes if OPTIMIZER_SLOT.fullmatch(name)}
-    weights = [shape for name, shape in checkpoint.shapes.items() if name not in {GLOBAL_STEP, *slots}]
+    beside = [name for name in checkpoint.shapes if any(rule.fullmatch(name) for rule in SKIPPED.values())]
+    weights = [shape for name, shape in checkpoint.shapes.items() if name not in beside]
     facts = {
         'checkpoint': checkpoint.prefix,
         'network': found.description,
@@ -54,9 +55,9 @@ def verified(path: str | pathlib.Path) -> str:
     read = sum(checkpoint.value(name).nbytes for name in checkpoint.shapes)
     found = inspect(path)
     lines = [str(checkpoint.prefix), found.description, f'read      {len(checkpoint.shapes):4d} values, {read:,} bytes']
-    if found.num_classes is None:
-        return '\n'.join([*lines, 'restored     0 variables (a backbone alone)'])
-    return '\n'.join([*lines, restored_model(path)[1].table()])
+    # A backbone alone is restored under a head of the fewest classes.
+    network = found.asked({'num_classes': 2} if found.num_classes is None else {})
+    return '\n'.join([*lines, restore(build_segmentor(network), path).table()])
 
 
 def restored_model(path: str | pathlib.Path, output_stride: int | None = None) -> tuple[keras.Model, Restoration]:

@@ -137,8 +137,12 @@ class Inspection:
         the head on a backbone alone is.
 
         Raises:
-            UserError: a flag or a value that cannot be.
+            UserError: a flag or a value that cannot be, or a backbone alone without a number of classes.
         """
+        if self.num_classes is None and not flags.get('num_classes'):
+            raise UserError(
+                f'the checkpoint is {self.description}: give one of a segmentation model, or num_classes to start anew'
+            )
         if 'model_variant' in flags:
             return Architecture.from_flags({'num_classes': self.num_classes, **flags})
         if self.num_classes is None:

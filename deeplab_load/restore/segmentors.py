@@ -62,7 +62,7 @@ def segmentor(
 
     Returns:
         A model from float32 pixels [batch, crop height, crop width, 3] in 0..255 to logits [batch, height, width,
-        num_classes] at their stride.
+        num_classes] at their stride; `restoration.table()` of it tells what was restored, is fresh, or was skipped.
 
     Raises:
         UserError: an unknown name or flag, a value that cannot be, or a checkpoint that does not fit.
@@ -82,9 +82,10 @@ def segmentor(
     asked = Inference.from_flags(given)
     network = Architecture.from_flags(given) if checkpoint is None else inspect(os.fspath(checkpoint)).asked(given)
     model = build_segmentor(network, crop_size=_size(crop_size))
+    model.inference, model.restoration = asked, None
     if checkpoint is not None:
-        restore(model, os.fspath(checkpoint), fresh_head='logits' if fresh_head is True else fresh_head or None)
-    model.inference = asked
+        fresh = 'logits' if fresh_head is True else fresh_head or None
+        model.restoration = restore(model, os.fspath(checkpoint), fresh_head=fresh)
     return model
 
 

@@ -91,7 +91,7 @@ def test_a_program_says_the_head_alone(mobilenet):
     model = deeplab_load.segmentor(checkpoint=mobilenet, num_classes=5, atrous_rates='6,12', output_stride=8)
     assert model.output_shape == (None, None, None, 5)
     assert model.get_layer('aspp2_depthwise').dilation_rate == (12, 12)
-    with pytest.raises(UserError, match='num_classes is None but must be given'):
+    with pytest.raises(UserError, match='no segmentation head: give one of a segmentation model, or num_classes'):
         deeplab_load.segmentor(checkpoint=mobilenet)
 
 

@@ -97,6 +97,21 @@ def test_a_flipped_bit_is_noticed(prefix):
         read_checkpoint(prefix).value('a/weights')
 
 
+def test_a_flipped_bit_in_the_index_is_noticed_or_changes_nothing(prefix):
+    index, told = file(prefix, '.index'), 0
+    content = index.read_bytes()
+    for place in range(0, len(content), 5):
+        index.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            checkpoint = read_checkpoint(prefix)
+            read = {name: checkpoint.value(name).tobytes() for name in checkpoint.shapes}
+        except UserError:
+            told += 1
+        else:
+            assert read == {name: value.tobytes() for name, value in VALUES.items()}
+    assert told > 10
+
+
 def cut(path: pathlib.Path, kept: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
