@@ -2,7 +2,9 @@
 
 import io
 import pathlib
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -65,6 +67,54 @@ def test_augmented_list_takes_augmented_masks(make_voc, tmp_path):
     augmented, plain = (prepared.examples(split) for split in ('train_aug', 'train'))
     assert set(np.unique(decode_label_map(tf.constant(augmented.encoded(0)[1])))) == {5}
     assert 255 in decode_label_map(tf.constant(plain.encoded(2)[1])).numpy()
+
+
+def element(kind: int, content: bytes) -> bytes:
+    return struct.pack('<II', kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def array(kind: int, shape: tuple[int, ...], name: bytes, *content: bytes) -> bytes:
+    """An array of a MATLAB file: flags, size, name, content."""
+    head = element(6, struct.pack('<II', kind, 0)) + element(5, struct.pack('<ii', *shape)) + element(1, name)
+    return element(14, head + b''.join(content))
+
+
+def make_boundaries(folder: pathlib.Path, masks: dict[str, np.ndarray]) -> pathlib.Path:
+    """Writes masks as the owners of the Semantic Boundaries Dataset do; returns the folder they are in."""
+    masks_folder = folder / 'benchmark_RELEASE/dataset/cls'
+    masks_folder.mkdir(parents=True)
+    for name, mask in masks.items():
+        width = struct.pack('<HHi', 5, 4, 32)
+        names = element(1, b'Boundaries'.ljust(32, b'\0') + b'Segmentation'.ljust(32, b'\0'))
+        boundaries = array(6, (1, 1), b'', element(9, bytes(8)))
+        segmentation = array(9, mask.shape, b'', element(2, mask.tobytes(order='F')))
+        packed = zlib.compress(array(2, (1, 1), b'GTcls', width, names, boundaries, segmentation))
+        header = b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<HH', 0x100, 0x4D49)
+        (masks_folder / f'{name}.mat').write_bytes(header + struct.pack('<II', 15, len(packed)) + packed)
+    return masks_folder
+
+
+def test_owners_files_augment_train_without_val(make_voc, tmp_path):
+    root = make_voc() / 'VOC2012'
+    Image.new('RGB', (30, 20)).save(root / 'JPEGImages/extra.jpg')
+    fives = np.full((20, 30), 5, np.uint8)
+    fives[3, 7] = 9
+    make_boundaries(root.parent, {'extra': fives, 'img_0': fives, 'img_3': fives})  # img_0: train, img_3: val
+    prepared = prepare_voc(tmp_path, root)
+    augmented, plain = (prepared.examples(split) for split in ('train_aug', 'train'))
+    assert augmented.ids == ('extra', *sorted(plain.ids))
+    np.testing.assert_array_equal(decode_label_map(tf.constant(augmented.encoded(0)[1])), fives)
+    assert augmented.encoded(1)[1] == plain.encoded(plain.ids.index('img_0'))[1]
+
+
+@pytest.mark.parametrize('length', [0, 100, 130, 200])
+def test_a_damaged_owners_file_is_named(make_voc, tmp_path, length):
+    root = make_voc() / 'VOC2012'
+    Image.new('RGB', (30, 20)).save(root / 'JPEGImages/extra.jpg')
+    path = make_boundaries(root, {'extra': np.zeros((20, 30), np.uint8)}) / 'extra.mat'
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match=r'extra\.mat holds no mask of the Semantic .+ \(.+\): get it again\.$'):
+        prepare_voc(tmp_path, root)
 
 
 def test_absent_split_is_told_with_those_there_are(make_voc, tmp_path):
