@@ -16,6 +16,7 @@ from deeplab_load.catalog import Architecture
 from deeplab_load.data.specs import NAMES, ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
+from deeplab_load.serving.formats import require_formats
 from deeplab_load.spellings import demand, option
 from deeplab_load.training.recipe import Recipe, recipe_defaults
 
@@ -229,6 +230,9 @@ class Config(Recipe, DataOptions):
     discriminator_patience: int = option(5, 'Epochs without a lower hold-out loss after which training of D stops.')
     discriminator_epochs: int = option(20, 'Bound on the epochs of one training of D.')
     # Export.
+    export: tuple[str, ...] = option(
+        ('saved_model',), 'Formats of the export: saved_model, and litert and onnx if they agree with it.'
+    )
     export_tiles: bool = option(False, 'Cut images larger than the crop into tiles, in place of resizing them.')
     export_portable: bool = option(False, 'Export for every build of TensorFlow, slower: also those without oneDNN.')
 
@@ -265,6 +269,7 @@ class Config(Recipe, DataOptions):
         _demand_crop(self, 'train_crop_size')
         if self.algorithm == 'luc':
             demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
+        require_formats(self.export)
         self.limits()
 
     def network(self) -> dict[str, Any]:
@@ -311,7 +316,7 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 # run may go on with others.
 UNBOUND = (
     'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every',
-    'export_tiles', 'export_portable',
+    'export', 'export_tiles', 'export_portable',
 )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.restore.segmentors import strides
 from deeplab_load.serving import export as serving
-from deeplab_load.serving.export import ExportOptions
+from deeplab_load.serving.agreement import agreement_table
+from deeplab_load.serving.export import ExportOptions, Sources
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory, has_begun
 from deeplab_load.training.lookahead import run_lookahead
@@ -415,8 +416,8 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
-    chosen = ExportOptions(tiles=config.export_tiles, portable=config.export_portable)
-    wanted = {'snapshot': best, 'options': dataclasses.asdict(chosen)}
+    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable)
+    wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         version = serving.export(
             segmentor,
@@ -425,9 +426,12 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
             output_stride=strides(segmentor)[0],
             spec=data.spec,
             options=chosen,
+            sources=Sources(calibration=data.train, comparison=data.holdout),
         )
         record['exported'] = {**wanted, 'version': version.name}
         run.directory.amend_state(exported=record['exported'])
+        if agreements := serving.read_agreements(version):
+            say(agreement_table(agreements))
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),
         'SavedModel': path / 'export' / record['exported']['version'],

@@ -1,19 +1,24 @@
-"""SavedModels of a segmentor, for TF Serving and for plain TensorFlow."""
+"""SavedModels of a segmentor, for TF Serving and for plain TensorFlow, and models for other runtimes beside them."""
 
 import json
 import os
 import pathlib
-import shutil
 import tempfile
 from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
 
+from deeplab_load import files
+from deeplab_load.data.examples import Examples
 from deeplab_load.data.specs import DatasetSpec
-from deeplab_load.serving.network import Network, folded, frozen, has_dilated_depthwise
+from deeplab_load.serving.agreement import Judge, pictures_of
+from deeplab_load.serving.conversion import AGREEMENT, add_formats
+from deeplab_load.serving.formats import SAVED_MODEL
+from deeplab_load.serving.network import CropFunction, Network, folded, frozen, has_dilated_depthwise
 from deeplab_load.serving.signatures import ServedSegmentor
-from deeplab_load.serving.warmup import write_warmup_requests
+from deeplab_load.serving.upsampling import upsampled_labels
+from deeplab_load.serving.warmup import EXTRA, write_warmup_requests
 from deeplab_load.serving.windows import Window
 
 
@@ -21,12 +26,22 @@ from deeplab_load.serving.windows import Window
 class ExportOptions:
     """How a segmentor is exported.
 
-    `tiles` cuts images that exceed the crop into tiles, in place of resizing them. `portable` takes only operations
-    that every build of TensorFlow has.
+    `formats` are of `formats.FORMATS`. `tiles` cuts images that exceed the crop into tiles, in place of resizing them.
+    `portable` takes only operations that every build of TensorFlow has.
     """
 
+    formats: tuple[str, ...] = (SAVED_MODEL,)
     tiles: bool = False
     portable: bool = False
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Examples to calibrate int8 on, and to compare formats on; the first `count` of each are taken."""
+
+    calibration: Examples
+    comparison: Examples
+    count: int = 64
 
 
 def export(
@@ -37,25 +52,47 @@ def export(
     output_stride: int,
     spec: DatasetSpec,
     options: ExportOptions | None = None,
+    sources: Sources | None = None,
 ) -> pathlib.Path:
     """Exports a SavedModel under the next free version of `folder` and returns its path.
 
     It has the signatures of `ServedSegmentor`, the classes' names and colours in `assets/classes.json`, and requests
-    that warm up TF Serving in `assets.extra`. The version appears whole, by rename.
+    that warm up TF Serving in `assets.extra`. There too are the models of other formats, which need `sources`, and
+    `agreement.json`, a list of their comparisons with the SavedModel; one that does not agree is left out. The version
+    appears whole, by rename.
     """
     options = options or ExportOptions()
+    others = [name for name in options.formats if name != SAVED_MODEL]
+    if others and sources is None:
+        raise ValueError(f'without examples {others} cannot be compared with the SavedModel')
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob('.part-*'):
-        shutil.rmtree(leftover)
-    version = 1 + max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
-    part, final = folder / f'.part-{version}', folder / str(version)
+    for leftover in folder.glob(f'{files.PART}*'):
+        files.remove(leftover)
+    version = 1 + max((int(p.name) for p in folder.glob('*') if p.name.isdigit()), default=0)
+    window = Window(crop_size, output_stride, segmentor.name)
     portable = options.portable or not has_dilated_depthwise()
     network = frozen(folded(segmentor, portable=portable), crop_size)
-    window = Window(crop_size, output_stride, segmentor.name)
-    _save(network, part, window=window, spec=spec, tiles=options.tiles)
-    os.replace(part, final)
-    return final
+    with files.replacing(folder / str(version)) as part:
+        _save(network, part, window=window, spec=spec, tiles=options.tiles)
+        if others and sources:
+            judged = pictures_of(sources.comparison, window, sources.count)
+            judge = Judge(_crop_labels(network, crop_size), judged, spec.num_classes)
+            # Other runtimes have the dilated operation, whatever this one has.
+            whole = frozen(folded(segmentor, portable=False), crop_size) if portable else network
+            crops = [picture.crop for picture in pictures_of(sources.calibration, window, sources.count)]
+            add_formats(part / EXTRA, others, whole, crop_size=crop_size, calibration=crops, judge=judge)
+    return folder / str(version)
+
+
+def _crop_labels(network: Network, crop_size: tuple[int, int]) -> CropFunction:
+    segment = tf.function(lambda crops: upsampled_labels(network(crops), crop_size))
+    return lambda crops: segment(tf.constant(crops)).numpy()
+
+
+def read_agreements(version: pathlib.Path) -> list[dict]:
+    """The records of `Agreement`s of an exported version; none where there is the SavedModel only."""
+    file = version / EXTRA / AGREEMENT
+    return json.loads(file.read_text()) if file.exists() else []
 
 
 def _save(network: Network, part: pathlib.Path, *, window: Window, spec: DatasetSpec, tiles: bool) -> None:

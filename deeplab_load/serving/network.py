@@ -7,9 +7,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.models.slim import BatchNorm
 
 Network = Callable[[tf.Tensor], tf.Tensor]
+# From float32 crops [batch, height, width, 3] in 0..255 to int32 labels [batch, height, width].
+CropFunction = Callable[[np.ndarray], np.ndarray]
 
 _NORM = '.BatchNorm'
 
@@ -96,3 +99,17 @@ def frozen(model: Network, crop_size: tuple[int, int]) -> tf.types.experimental.
         return logits
 
     return network
+
+
+def crop_function(
+    network: Network, crop_size: tuple[int, int], *, batch: int | None
+) -> tf.types.experimental.PolymorphicFunction:
+    """The function that other runtimes get, of operations that they have: crops to label maps by full-size logits."""
+    crops = tf.TensorSpec([batch, *crop_size, 3], tf.float32, name='ImageTensor')
+
+    @tf.function(input_signature=[crops])
+    def segment(ImageTensor: tf.Tensor) -> dict[str, tf.Tensor]:  # noqa: N803 (becomes the input's name)
+        scores = upsampled_logits(network(ImageTensor), crop_size)
+        return {'SemanticPredictions': tf.argmax(scores, axis=3, output_type=tf.int32)}
+
+    return segment

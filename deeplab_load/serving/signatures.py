@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest
 from deeplab_load.serving.network import Network
@@ -81,7 +82,7 @@ class ServedSegmentor(tf.Module):
         """All images through the network in one batch."""
 
         def enter(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            image = decoded(file)
+            image = decode_image(file)
             crops, inside = self._window.enter(image[tf.newaxis])
             return crops[0], tf.stack(inside), tf.shape(image)[:2]
 
@@ -98,18 +99,13 @@ class ServedSegmentor(tf.Module):
 
     def _encoded_tiled(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One image after the other, as tiles follow from its own size."""
-        sizes = tf.map_fn(lambda file: tf.shape(decoded(file))[:2], encoded, fn_output_signature=tf.int32)
+        sizes = tf.map_fn(lambda file: tf.shape(decode_image(file))[:2], encoded, fn_output_signature=tf.int32)
         largest = tf.reduce_max(sizes, axis=0)
 
         def segment(file: tf.Tensor) -> tf.Tensor:
-            return _pad_to_largest(self._labels(decoded(file)[tf.newaxis])[0], largest)
+            return _pad_to_largest(self._labels(decode_image(file)[tf.newaxis])[0], largest)
 
         return tf.map_fn(segment, encoded, parallel_iterations=1, fn_output_signature=tf.int32), sizes
-
-
-def decoded(file: tf.Tensor) -> tf.Tensor:
-    """The pixels of a JPEG or PNG file, uint8 [height, width, 3], with TF1's decoding of JPEGs."""
-    return tf.io.decode_jpeg(file, channels=3, dct_method='INTEGER_ACCURATE')
 
 
 def _resize_labels(labels: tf.Tensor, size: Size) -> tf.Tensor:

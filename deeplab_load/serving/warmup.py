@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+EXTRA = 'assets.extra'
 _SIDE = 64  # Every image is padded to the crop: a small one sets up as much as a large one.
 
 
@@ -16,7 +17,7 @@ def write_warmup_requests(saved_model: pathlib.Path) -> None:
     """
     images = np.zeros([1, _SIDE, _SIDE, 3], np.uint8)
     file = tf.io.encode_png(images[0]).numpy()
-    extra = saved_model / 'assets.extra'
+    extra = saved_model / EXTRA
     extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / 'tf_serving_warmup_requests')) as writer:
         writer.write(_prediction_log('serving_default', 'ImageTensor', images))

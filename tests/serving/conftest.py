@@ -40,8 +40,11 @@ def saved_model(segmentor, tmp_path_factory):
 
 @pytest.fixture(scope='package')
 def tiling_model(segmentor, tmp_path_factory):
+    """The folder of a version beside others, and beside what a killed export left."""
     options = ExportOptions(tiles=True)
     folder = tmp_path_factory.mktemp('tiling')
+    for name in ('2', '10', '.part-11', 'notes'):
+        (folder / name).mkdir()
     return export(segmentor, folder, crop_size=CROP, output_stride=16, spec=SHAPES, options=options)
 
 
