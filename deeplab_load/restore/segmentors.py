@@ -46,14 +46,9 @@ def segmentor(
         name: of a published checkpoint, which `python -m deeplab_load.zoo download` put into `home`.
         checkpoint: a TF1 checkpoint, its folder, or a frozen graph; without it and a name the weights are fresh. Of a
             backbone alone, only the backbone is restored.
-        num_classes: flag of the original's, as all to `multi_grid` but the next.
+        num_classes, model_variant, output_stride, atrous_rates, decoder_output_stride, depth_multiplier, multi_grid:
+            flags of the original's.
         crop_size: (height, width) of its images, (513, 513) or '513,513'; None takes images of every size.
-        model_variant: see above, as the others.
-        output_stride: 8, 16 or 32.
-        atrous_rates: of ASPP.
-        decoder_output_stride: 4, 8, 16 or none.
-        depth_multiplier: of a MobileNet.
-        multi_grid: of Xception and ResNet.
         fresh_head: 'logits' (or True) keeps the last layer's fresh weights, as another `num_classes` than the
             checkpoint's needs; 'last_layers' those of all that follows the backbone.
         home: the folder of downloaded checkpoints.
@@ -82,10 +77,9 @@ def segmentor(
     asked = Inference.from_flags(given)
     network = Architecture.from_flags(given) if checkpoint is None else inspect(os.fspath(checkpoint)).asked(given)
     model = build_segmentor(network, crop_size=_size(crop_size))
-    model.inference, model.restoration = asked, None
-    if checkpoint is not None:
-        fresh = 'logits' if fresh_head is True else fresh_head or None
-        model.restoration = restore(model, os.fspath(checkpoint), fresh_head=fresh)
+    fresh = 'logits' if fresh_head is True else fresh_head or None
+    model.restoration = checkpoint and restore(model, os.fspath(checkpoint), fresh_head=fresh)
+    model.inference = asked
     return model
 
 
