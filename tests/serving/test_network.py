@@ -2,15 +2,25 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from deeplab_load.catalog import Architecture
+from deeplab_load.data.preprocessing import decode_image
+from deeplab_load.data.specs import SHAPES
+from deeplab_load.models.inference import crop_labels
+from deeplab_load.restore import segmentors
+from deeplab_load.serving.export import export
 from deeplab_load.serving.network import folded, frozen, has_dilated_depthwise
+from deeplab_load.serving.upsampling import upsampled_labels
+from deeplab_load.serving.windows import Window
 
 from .conftest import CROP, SMALL, calibrated_segmentor, smooth_noise
 
@@ -67,3 +77,42 @@ def test_without_onednn_the_one_operation_is_not_taken():
     environment = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0'}
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == 'False'
+
+
+def test_adversarial_training_costs_nothing_at_inference(saved_model, tmp_path):
+    """The graphs of two segmentors that differ in their weights alone, as LoAd's and its baseline's, are the same."""
+    other = export(calibrated_segmentor(SMALL, seed=1), tmp_path, crop_size=CROP, output_stride=16, spec=SHAPES)
+    graphs, constants = zip(*map(without_values, (saved_model, other)), strict=True)
+    assert graphs[0] == graphs[1]
+    assert constants[0] != constants[1]
+
+
+def without_values(version):
+    """The functions of a SavedModel without their counters in names, their constants blank; and the constants."""
+    graph = saved_model_pb2.SavedModel.FromString((version / 'saved_model.pb').read_bytes()).meta_graphs[0].graph_def
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    constants = [node.attr['value'].tensor for node in nodes if node.op == 'Const' and node.attr['dtype'].type == 1]
+    values = [constant.tensor_content for constant in constants]
+    for constant in constants:
+        constant.ClearField('tensor_content')
+        constant.ClearField('float_val')
+    text = [str(sorted(map(str, function.node_def))) for function in graph.library.function]
+    # TensorFlow numbers functions and layers through a process.
+    return Counter(re.sub(r'_\d+', '', part) for part in text), values
+
+
+def test_real_photographs_get_the_unoptimised_label_maps(testdata):
+    """But for ties: at most 1e-5 of the pixels."""
+    checkpoint = testdata / 'data' / 'zoo' / 'deeplabv3_mnv2_dm05_pascal_trainaug'
+    model = segmentors.segmentor(checkpoint=checkpoint, output_stride=16)
+    window = Window((513, 513), 16, 'mobilenet_v2')
+    network = frozen(folded(model, portable=not has_dilated_depthwise()), (513, 513))
+    images = testdata / 'data' / 'voc2012_subset' / 'VOCdevkit' / 'VOC2012' / 'JPEGImages'
+    files = [*sorted((testdata / 'data' / 'photos').iterdir()), *sorted(images.iterdir())[:12]]
+    differing = pixels = 0
+    for file in files:
+        crops, _ = window.enter(decode_image(file.read_bytes())[tf.newaxis])
+        plain = crop_labels(model, crops, 16)
+        differing += int(np.sum(upsampled_labels(network(crops), (513, 513)) != plain))
+        pixels += plain.shape[1] * plain.shape[2]
+    assert differing <= 1e-5 * pixels
