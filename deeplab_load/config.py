@@ -170,6 +170,11 @@ class Config(Recipe, DataOptions):
     run_dir: str | None = option(None, 'Folder of the run; runs/<dataset> by default.')
     seed: int = option(0, 'Seed of everything random.')
     save_every: int = option(100, 'Steps of stage 1 and of training D after which the run is stored.')
+    repair: bool = option(False, 'Make damaged shards of the label-map sets again before the run goes on.')
+    fork: str | None = option(None, 'New folder: copy the run there and go on in the copy, with the options given.')
+    deterministic: bool | None = option(
+        None, 'Use deterministic operations only; by default on CPUs, not on GPUs, where it is slower.'
+    )
     algorithm: str = option(
         'load', 'load, luc (alternating steps of D and g), or pixelwise: stage 1 only.', ('load', 'luc', 'pixelwise')
     )
@@ -315,8 +320,14 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 # Where things are and how long a run may be: the results up to any point do not depend on these options, so a stopped
 # run may go on with others.
 UNBOUND = (
-    'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every',
-    'export', 'export_tiles', 'export_portable',
+    'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every', 'repair',
+    'fork', 'export', 'export_tiles', 'export_portable',
+)  # fmt: skip
+
+# What not even a fork may change: the snapshots would not fit.
+FIXED = (
+    'dataset', 'model_variant', *(field.name for field in NETWORK), 'discriminator', 'discriminator_input',
+    'discriminator_alpha',
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def job(config: Config) -> None:
     with stages.run_directory(config) as run:
         segmentor, restored = stages.build_segmentor(config, run)
         discriminator = stages.build_discriminator(config, run)
-        data = stages.prepare_data(config)
+        data = stages.prepare_data(config, run)
         stages.start(config, run, segmentor, restored, data)
         judge = stages.evaluator(config, run, segmentor, data)
         baseline = stages.evaluate_baseline(run, judge, data)

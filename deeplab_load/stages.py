@@ -1,24 +1,17 @@
 """The stages of the main job: each one hands the options on by keyword and says what it did."""
 
-import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
-import platform
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-import deeplab_load
 from deeplab_load import config as options
+from deeplab_load import files
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config
 from deeplab_load.data import preflight
@@ -30,12 +23,12 @@ from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead import events
 from deeplab_load.lookahead.algorithm import load, stopped_by
 from deeplab_load.lookahead.alternating import alternate
-from deeplab_load.lookahead.state import PROPAGATE, LoadState
+from deeplab_load.lookahead.state import LoadState
 from deeplab_load.metrics import Metrics, summarise
 from deeplab_load.models import deeplab
 from deeplab_load.models import discriminator as discriminators
 from deeplab_load.reporting import samples
-from deeplab_load.reporting.events import Scalars, sentence
+from deeplab_load.reporting.events import sentence
 from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.report import write_report
 from deeplab_load.reporting.runs import ALGORITHMS, read_run
@@ -45,17 +38,18 @@ from deeplab_load.restore.mobilenet_v1 import restore_discriminator
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import Restoration, restore
 from deeplab_load.restore.segmentors import strides
+from deeplab_load.runs import Run
+from deeplab_load.runs import run_directory as run_directory
 from deeplab_load.serving import export as serving
 from deeplab_load.serving.agreement import agreement_table
 from deeplab_load.serving.export import ExportOptions, Sources
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
-from deeplab_load.training.durable import RunDirectory, has_begun
-from deeplab_load.training.lookahead import run_lookahead
+from deeplab_load.training.durable import has_begun
+from deeplab_load.training.lookahead import repair_sets, run_lookahead
 from deeplab_load.training.luc import LucPlayers
 from deeplab_load.training.pixelwise import train_pixelwise
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
 from deeplab_load.training.resumption import Resumption
-from deeplab_load.training.stopping import Stopped, StopSignal
 
 
 @dataclass(frozen=True)
@@ -70,86 +64,12 @@ class Data:
     eval_crop_size: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run that is open: its folder, the signal that stops it, and its TensorBoard scalars."""
-
-    directory: RunDirectory
-    stop: StopSignal
-    scalars: Scalars
-
-
-@contextlib.contextmanager
-def run_directory(config: Config) -> Iterator[Run]:
-    """Opens the run directory for this process: a new run, or one to go on with.
-
-    On SIGTERM or SIGINT the run stops where it can go on, and says how.
-    """
-    keras.utils.set_random_seed(config.seed)
-    if not tf.config.list_physical_devices('GPU'):
-        # On a GPU some gradients, such as that of frozen batch norm, have no deterministic kernel and would fail.
-        tf.config.experimental.enable_op_determinism()
-    directory = RunDirectory(config.run_dir or os.path.join('runs', config.dataset))
-    stop = StopSignal()
-    with directory.locked():
-        record = directory.recover()
-        directory.adopt_config({**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'})
-        _log_start(config, directory, record)
-        try:
-            yield Run(directory, stop, Scalars(directory.path / 'tensorboard'))
-        except Stopped:
-            say(_farewell(directory))
-
-
-def _log_start(config: Config, directory: RunDirectory, record: dict[str, Any]) -> None:
-    if not has_begun(record):
-        directory.begin(events.RunStart(options.digest(config), versions()))
-        return
-    directory.cut_events(record['events_bytes'])
-    done = record['load']['propagation'] if 'load' in record else 0
-    directory.append(events.Resume(options.digest(config), versions(), done))
-    say(f'Going on with the run in {directory.path} from {_place(record)}.')
-
-
-def _farewell(directory: RunDirectory) -> str:
-    """What a stopped run says: how to go on, and from where."""
-    place = _place(directory.read_state())
-    return f'Stopped. The same command with --run_dir={directory.path} goes on from {place}.'
-
-
-def _place(record: dict[str, Any]) -> str:
-    """Where a durable state stands, in words."""
-    if 'training' in record:
-        return f'step {record["training"]["step"]} of {record["training"]["title"]}'
-    if 'load' not in record:
-        return 'g0' if has_begun(record) else 'the beginning'
-    if record['load']['phase'] == PROPAGATE:
-        return f'propagation {record["load"]["propagation"]}'
-    return f'the end of cycle {record["load"]["cycle"] - 1}' if record['load']['cycle'] else 'the baseline'
-
-
-def versions() -> dict[str, str]:
-    """The versions of what the results depend on."""
-    found = {
-        'deeplab_load': deeplab_load.__version__,
-        'python': platform.python_version(),
-        'tensorflow': tf.__version__,
-        'keras': keras.__version__,
-        'numpy': np.__version__,
-    }
-    checkout = pathlib.Path(__file__).parents[1]
-    if (checkout / '.git').exists() and shutil.which('git'):
-        command = ['git', '-C', str(checkout), 'describe', '--always', '--dirty', '--abbrev=40']
-        found['git'] = subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()
-    return found
-
-
 def dataset_spec(config: Config) -> DatasetSpec:
     """What is known of the data set before it is prepared."""
     return find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
 
 
-def prepare_data(config: Config) -> Data:
+def prepare_data(config: Config, run: Run) -> Data:
     """Prepares the data set, or finds it prepared, and says what is in it."""
     prepared = prepare(
         config.dataset,
@@ -157,6 +77,7 @@ def prepare_data(config: Config) -> Data:
         manual_dir=config.source,
         download=config.download,
         resize=config.resize,
+        check=run.stop.check,
     )
     spec = prepared.spec
     validation = prepared.examples(spec.validation_split)
@@ -234,7 +155,6 @@ def _network_name(architecture: Architecture) -> str:
 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
-    run.stop.listen()
     _bind_data(run, data)
     variables = tf1_variables(segmentor)
     record = run.directory.read_state()
@@ -286,8 +206,8 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     record = run.directory.read_state()
     if 'load' in record:
         return summarise(np.array(record['baseline']))
+    confusion = _confusion(run, judge, data.evaluation, 'baseline')
     miou = summarise(judge.confusion(data.holdout, 'baseline, hold-out')).miou_present
-    confusion = judge.confusion(data.evaluation, 'baseline')
     metrics = summarise(confusion)
     samples.write_evaluated(run.directory.path, 'g0', data.evaluation, judge.label_maps)
     event = events.Baseline(miou=miou, val_miou=metrics.miou)
@@ -311,6 +231,23 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     return metrics
 
 
+CHUNK = 128  # Images between two stored sums of an evaluation.
+
+
+def _confusion(run: Run, judge: Evaluator, examples: Examples, title: str) -> np.ndarray:
+    """The confusion matrix over the examples; its sums are durable, so that a kill costs one chunk at most."""
+    stored = run.directory.read_state().get('evaluating') or {}
+    if stored.get('title') != title:
+        stored = {'title': title, 'done': 0, 'confusion': 0}
+    chunk = -(-CHUNK // judge.batch_size) * judge.batch_size  # The batches are those of one evaluation.
+    for first in range(stored['done'], len(examples), chunk):
+        last = min(first + chunk, len(examples))
+        counts = judge.confusion(examples.subset(examples.ids[first:last]), f'{title}, to {last} of {len(examples)}')
+        stored = {'title': title, 'done': last, 'confusion': (np.array(stored['confusion']) + counts).tolist()}
+        run.directory.amend_state(evaluating=stored)
+    return np.array(stored['confusion'])
+
+
 def train_adversarially(
     config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, discriminator: keras.Model, data: Data
 ) -> LoadState:
@@ -330,9 +267,17 @@ def train_adversarially(
         run.stop,
         save_every=config.save_every,
     )
+    if config.repair:
+        repair_sets(players, run.directory)
     samples.keep_sets(run.directory.path, data.holdout)
-    watch = _watch(run, data)
-    state = run_lookahead(players, config.limits(), run.directory, watch=watch, stop=run.stop, decide=decide)
+    state = run_lookahead(
+        players,
+        config.limits(),
+        run.directory,
+        watch=_watch(run, data),
+        stop=run.stop,
+        decide=decide,
+    )
     players.restore(state.g_best)
     return state
 
@@ -384,7 +329,7 @@ SUCCESS = 0.001  # The article, section 6: an experiment that gains less than 0.
 
 def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseline: Metrics, state: LoadState) -> None:
     """Evaluates g* on the whole evaluation split, logs the result and shows the gain per class."""
-    confusion = judge.confusion(data.evaluation, 'best model')
+    confusion = _confusion(run, judge, data.evaluation, f'best model {state.g_best}')
     metrics = summarise(confusion)
     result = events.Result(
         holdout_miou=state.mu_best,
@@ -412,6 +357,14 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
     say(f'{name} after {cost}: {gain:+.2f} points of mIoU on {data.spec.evaluation_split}.')
 
 
+def _remove_unrecorded(folder: pathlib.Path, last: str) -> None:
+    """Removes the versions after the last recorded one: of a start that was killed before it could record it."""
+    versions = [path for path in folder.glob('*') if path.name.isdigit()]
+    for path in versions:
+        if int(path.name) > int(last):
+            files.remove(path)
+
+
 def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:
     """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
@@ -419,6 +372,7 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     chosen = ExportOptions(config.export, config.export_tiles, config.export_portable)
     wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
+        _remove_unrecorded(path / 'export', record.get('exported', {}).get('version', '0'))
         version = serving.export(
             segmentor,
             path / 'export',

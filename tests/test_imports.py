@@ -14,10 +14,10 @@ PACKAGE = pathlib.Path(deeplab_load.__file__).parent
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
     ('errors', 'files', 'spellings', 'catalog', 'data.specs', 'lookahead', 'training.recipe'),
-    ('models', 'losses', 'metrics'),
+    ('models', 'losses', 'metrics', 'shortages'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     (
-        *('config', 'commands', 'data.__main__', 'stages', 'appraisal', 'published'),
+        *('config', 'commands', 'data.__main__', 'runs', 'stages', 'appraisal', 'published'),
         *('main', 'evaluate', 'predict', 'report', 'zoo'),
     ),
 )

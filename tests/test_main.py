@@ -1,13 +1,10 @@
 """The main job from its command line on the built-in data set: what a run leaves, and that nothing is lost."""
 
 import json
-import os
-import pathlib
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,29 +12,9 @@ import tensorflow as tf
 
 from deeplab_load.data import label_maps
 from deeplab_load.metrics import summarise
-from deeplab_load.restore.checkpoint import read_checkpoint
 
 from .lookahead.replay import replay_run
-
-ROOT = pathlib.Path(__file__).parents[1]
-OPTIONS = (
-    '--dataset=shapes', '--depth_multiplier=0.1', '--output_stride=16', '--fine_tune_batch_norm',
-    '--batch_norm_decay=0.9', '--pixelwise_epochs=1', '--pixelwise_learning_rate=0.05', '--patience=2',
-    '--total_cycles=2', '--adversarial_learning_rate=0.01', '--discriminator_size=32', '--discriminator_alpha=0.25',
-    '--discriminator_epochs=1', '--eval_batch_size=10',
-)  # fmt: skip
-
-
-def command(run_dir, data_dir, *more):
-    return [
-        sys.executable,
-        '-m',
-        'deeplab_load.main',
-        *OPTIONS,
-        f'--run_dir={run_dir}',
-        f'--data_dir={data_dir}',
-        *more,
-    ]
+from .storm import ROOT, Place, command, differences, kill_in
 
 
 def run(*args):
@@ -162,6 +139,19 @@ def test_a_finished_run_goes_on_under_a_higher_bound(finished, data_dir, tmp_pat
     assert sorted(p.name for p in (folder / 'export').iterdir()) == (['1'] if same_best else ['1', '2'])
 
 
+def test_a_fork_goes_on_in_a_copy_under_other_options(finished, data_dir, tmp_path):
+    folder = tmp_path / 'fork'
+    before = sorted((p, p.read_bytes()) for p in finished[0].rglob('*') if p.is_file())
+    outcome = run(finished[0], data_dir, f'--fork={folder}', '--beta_u=0.01', '--total_cycles=3')
+    assert outcome.returncode == 0, outcome.stderr
+    assert sorted((p, p.read_bytes()) for p in finished[0].rglob('*') if p.is_file()) == before
+    assert [e['cycles'] for e in events(folder) if e['event'] == 'result'] == [2, 3]
+    assert json.loads((folder / 'config.json').read_text())['beta_u'] == 0.01
+    refused = run(finished[0], data_dir, f'--fork={folder}')
+    assert refused.returncode == 2
+    assert '--beta_u was 0.01 and is 0.001' in refused.stderr
+
+
 def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
     outcome = run(finished[0], data_dir, '--beta_u=0.01')
     assert outcome.returncode == 2
@@ -169,47 +159,22 @@ def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
     assert outcome.stderr.count('\n') == 1
 
 
-def without_times(folder):
-    return [{k: v for k, v in e.items() if k != 'time'} for e in events(folder) if e['event'] != 'resume']
-
-
-def assert_same_end(folder, other):
-    assert without_times(folder) == without_times(other)
-    for path in sorted([*(other / 'buffer').rglob('*'), *(other / 'report' / 'samples').rglob('*')]):
-        if path.is_file():
-            assert (folder / path.relative_to(other)).read_bytes() == path.read_bytes()
-    names = sorted(p.name for p in (other / 'checkpoints').iterdir())
-    assert sorted(p.name for p in (folder / 'checkpoints').iterdir()) == names
-    for name in names:
-        ours, theirs = (read_checkpoint(f / 'checkpoints' / name) for f in (folder, other))
-        assert set(ours.shapes) == set(theirs.shapes)
-        assert all(np.array_equal(ours.value(k), theirs.value(k)) for k in theirs.shapes)
-
-
-def wait_for(folder, lines, process):
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        file = folder / 'events.jsonl'
-        if file.exists() and file.read_text().count('\n') >= lines:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f'the run did not reach {lines} events')
-
-
-def test_killed_and_stopped_the_run_ends_as_one_that_was_not(finished, data_dir, tmp_path):
-    folder = tmp_path / 'disturbed'
-    # Early, in D's training, after propagations; test_lookahead.py kills between writes.
-    for lines, number in ((1, signal.SIGKILL), (3, signal.SIGKILL), (5, signal.SIGTERM), (8, signal.SIGKILL)):
-        process = subprocess.Popen(command(folder, data_dir), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        wait_for(folder, lines, process)
-        os.kill(process.pid, number)
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+def test_killed_and_stopped_in_every_phase_the_run_ends_as_one_that_was_not(finished, tmp_path):
+    place = Place(tmp_path / 'disturbed', tmp_path / 'data')
+    was_in = []
+    for phase, changes, number in (
+        ('data', 8, signal.SIGKILL), ('stage 1', 9, signal.SIGKILL), ('maps', 2, signal.SIGTERM),
+        ('discriminator', 9, signal.SIGKILL), ('adversarial', 9, signal.SIGKILL), ('evaluation', 1, signal.SIGKILL),
+    ):  # fmt: skip
+        where, status, output = kill_in(place, phase, changes, number=number)
+        was_in.append(where)
+        assert status == (0 if number == signal.SIGTERM else -number)
         if number == signal.SIGTERM:
-            assert f'--run_dir={folder} goes on from ' in output
-    outcome = run(folder, data_dir)
-    assert outcome.returncode == 0, outcome.stderr
-    assert_same_end(folder, finished[0])
+            assert f'--run_dir={place.run} goes on from ' in output
+    assert {'data', 'stage 1', 'maps', 'discriminator', 'adversarial'} <= set(was_in)
+    output = place.finish()
+    assert 'Going on with the run' in output
+    assert differences(place.run, finished[0]) == []
 
 
 def test_the_saved_model_runs_without_the_package(finished, tmp_path):

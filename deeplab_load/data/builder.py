@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,12 +71,14 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """What the user's folder holds; raises UserError if it is not that of the data set, or not complete."""
         raise NotImplementedError
 
-    def prepare_from(self, source: Source, contents: Contents, journal: Journal, *, progress: bool) -> None:
+    def prepare_from(
+        self, source: Source, contents: Contents, journal: Journal, *, progress: bool, check: Callable[[], None]
+    ) -> None:
         """Writes the records of all pairs and what their source is.
 
         Raises Faults naming every file at fault.
         """
-        self._contents, self._journal = contents, journal
+        self._contents, self._journal, self._may_stop = contents, journal, check
         self._faults: list[str] = []
         spec = dataclasses.asdict(contents.spec)
         self.info.metadata.update(source=source.path, source_digest=source.digest, spec=spec, splits={})
@@ -124,6 +126,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 columns['digests'].append(hashlib.sha256(raw.image + label).hexdigest()[:32])
                 columns['image_digests'].append(hashlib.sha256(raw.image).hexdigest()[:32])
             self._bar.update()
+            self._may_stop()
             # Keys spread over TFDS's 128-bit range keep the order and still let it sort bucket by bucket on disk.
             yield (index << 128) // len(pairs), {'image': raw.image, 'label': label, 'image_id': raw.pair.image_id}
         counts = {'pixels': pixels.tolist(), 'images': images.tolist()}

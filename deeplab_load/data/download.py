@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deeplab_load.data.specs import DatasetSpec, Download
 from deeplab_load.errors import UserError
+from deeplab_load.files import sync
 from deeplab_load.restore.download import fetch
 
 
@@ -37,6 +38,7 @@ def _bring(download: Download, folder: Path) -> None:
             f'{download.url} is not the archive that was published (MD5 {digest}, not {download.md5}): try again, or '
             'get it elsewhere and name it with --manual_dir.'
         )
+    sync(part)
     os.replace(part, folder / download.file)
 
 

@@ -4,26 +4,26 @@ A set is a folder `<buffer>/<name>/` that is written under a temporary name and 
 train.tfrecord-00000-of-00004; each record is a tf.train.Example of image_id, height, width and label_map (PNG).
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load import files
 from deeplab_load.data.pairs import encode_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.files import sync
+from deeplab_load.shortages import tensorflow_writes
 
 MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
-
-Maps = Iterable[tuple[str, str, np.ndarray]]
+REPAIR = 'the same command with --repair makes it as it was.'
 
 
 @dataclass(frozen=True)
@@ -46,38 +46,76 @@ class LabelMapSet:
             raise UserError(f'Label-map set {self.name!r} has no map of image {image_id!r} in {split!r}.') from error
 
 
-def write_set(
-    folder: str | os.PathLike,
-    name: str,
-    maps: Maps,
-    *,
-    model_fingerprint: str,
-    data_fingerprint: str,
-    shards: Mapping[str, int],
-) -> Path:
-    """Writes the set `name` into `folder`, replacing one of that name, and gives its path.
+@dataclass(frozen=True)
+class Shard:
+    """The `index`-th of a split's `count` shards: whose maps it holds, as (image id, uint8 `[height, width]`)."""
 
-    `maps` yields (split, image id, uint8 [height, width]); `shards` gives each split's number of shards, to which its
-    maps go in turn. The same maps give the same bytes. The set is on the disk before it takes its name.
+    split: str
+    index: int
+    count: int
+    maps: Callable[[], Iterable[tuple[str, np.ndarray]]]
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f'{self.split}.tfrecord-{self.index:05d}-of-{self.count:05d}'
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a set was made by and of: fingerprints of the model and of the data."""
+
+    model: str
+    data: str
+
+
+def write_set(folder: str | os.PathLike, name: str, shards: Sequence[Shard], origin: Origin) -> Path:
+    """Writes the set `name` into `folder`, replacing one of another origin, and gives its path.
+
+    The same maps give the same bytes. The set is on the disk before it takes its name. Where the writing was stopped,
+    it goes on after the last whole shard; a set of this origin that is there is left as it is.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written; what is there goes on from its whole shards.
     """
     buffer = Path(folder)
-    partial = buffer / f'.{name}.partial'
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    counts = _write_shards(partial, maps, shards)
-    manifest = {
-        'format_version': FORMAT_VERSION,
-        'model_fingerprint': model_fingerprint,
-        'data_fingerprint': data_fingerprint,
-        'shards': {shard: _shard_entry(partial / shard, *entry) for shard, entry in counts.items()},
-    }
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + '\n')
-    for path in (*partial.iterdir(), partial):
-        sync(path)
-    delete_set(buffer, name)
-    partial.rename(buffer / name)
-    sync(buffer)
-    return buffer / name
+    final, partial = buffer / name, buffer / f'.{name}.partial'
+    if _origin(final) == origin:
+        return final
+    if _origin(partial) != origin:
+        files.remove(partial)
+    entries = _whole_shards(partial) if partial.exists() else {}
+    for shard in shards:
+        if shard.name not in entries:
+            entries[shard.name] = _write_shard(partial / shard.name, shard)
+            _write_manifest(partial, origin, entries)
+    with files.writing(final):
+        delete_set(buffer, name)
+        partial.rename(final)
+        sync(buffer)
+    return final
+
+
+def repair_set(folder: str | os.PathLike, name: str, shards: Sequence[Shard], origin: Origin) -> tuple[str, ...]:
+    """Makes the shards of a set that are not as the manifest lists them again; what is extra is deleted.
+
+    Returns:
+        The names of these shards.
+
+    Raises:
+        UserError: the set is not there or of another origin, or a shard came out otherwise than it was.
+    """
+    path = Path(folder) / name
+    manifest = _read_manifest(path)
+    _check_origin(path, manifest, origin)
+    for extra in {entry.name for entry in path.iterdir()} - {MANIFEST, *manifest['shards']}:
+        files.remove(path / extra)
+    whole = _whole_shards(path)
+    damaged = [shard for shard in shards if shard.name not in whole]
+    for shard in damaged:
+        if _write_shard(path / shard.name, shard) != manifest['shards'].get(shard.name):
+            raise UserError(f'{path / shard.name} came out otherwise than the manifest lists it: delete {path}.')
+    return tuple(shard.name for shard in damaged)
 
 
 def delete_set(folder: str | os.PathLike, name: str) -> None:
@@ -94,14 +132,8 @@ def list_sets(folder: str | os.PathLike) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in Path(folder).glob('*') if not path.name.startswith('.')))
 
 
-def read_set(
-    folder: str | os.PathLike,
-    name: str,
-    *,
-    model_fingerprint: str | None = None,
-    data_fingerprint: str | None = None,
-) -> LabelMapSet:
-    """Reads and checks the set `name`; the fingerprints, where given, must be those it was made with.
+def read_set(folder: str | os.PathLike, name: str, origin: Origin | None = None) -> LabelMapSet:
+    """Reads and checks the set `name`; its origin, where given, must be that it was made with.
 
     Raises:
         UserError: no such set, one made by another model or of other data, or a shard that is missing, cut, swapped,
@@ -109,8 +141,8 @@ def read_set(
     """
     path = Path(folder) / name
     manifest = _read_manifest(path)
-    _check_fingerprint(path, manifest, 'model', model_fingerprint)
-    _check_fingerprint(path, manifest, 'data', data_fingerprint)
+    if origin:
+        _check_origin(path, manifest, origin)
     _check_names(path, manifest['shards'])
     maps: dict[str, dict[str, bytes]] = {}
     for shard, entry in manifest['shards'].items():
@@ -119,24 +151,39 @@ def read_set(
     return LabelMapSet(name, manifest, maps)
 
 
-def _write_shards(folder: Path, maps: Maps, shards: Mapping[str, int]) -> dict[str, tuple[str, int]]:
-    """Writes all shards and gives each one's split and number of maps."""
-    names = {split: [_shard_name(split, i, count) for i in range(count)] for split, count in shards.items()}
-    splits = {shard: split for split, listed in names.items() for shard in listed}
-    counts = dict.fromkeys(splits, 0)
-    written = dict.fromkeys(shards, 0)
-    with contextlib.ExitStack() as stack:
-        writers = {shard: stack.enter_context(tf.io.TFRecordWriter(str(folder / shard))) for shard in counts}
-        for split, image_id, label_map in maps:
-            shard = names[split][written[split] % shards[split]]
-            writers[shard].write(_record(image_id, label_map))
-            written[split] += 1
-            counts[shard] += 1
-    return {shard: (splits[shard], count) for shard, count in counts.items()}
+def _origin(path: Path) -> Origin | None:
+    """What a set, or one half-written, was made by and of; None where there is none."""
+    try:
+        manifest = _read_manifest(path)
+    except UserError:
+        return None
+    return Origin(manifest['model_fingerprint'], manifest['data_fingerprint'])
 
 
-def _shard_name(split: str, index: int, count: int) -> str:
-    return f'{split}.tfrecord-{index:05d}-of-{count:05d}'
+def _whole_shards(path: Path) -> dict[str, dict]:
+    """The entries of the manifest whose shards are as it lists them."""
+    listed = _read_manifest(path)['shards']
+    there = {name: entry for name, entry in listed.items() if (path / name).exists()}
+    return {name: entry for name, entry in there.items() if _sha256(path / name) == entry['sha256']}
+
+
+def _write_shard(path: Path, shard: Shard) -> dict:
+    """Writes a shard whole or not at all, and gives its entry in the manifest."""
+    records = [_record(image_id, label_map) for image_id, label_map in shard.maps()]
+    with files.replacing(path) as part, tensorflow_writes(), tf.io.TFRecordWriter(str(part)) as writer:
+        for record in records:
+            writer.write(record)
+    return {'split': shard.split, 'count': len(records), 'bytes': path.stat().st_size, 'sha256': _sha256(path)}
+
+
+def _write_manifest(folder: Path, origin: Origin, entries: Mapping[str, dict]) -> None:
+    manifest = {
+        'format_version': FORMAT_VERSION,
+        'model_fingerprint': origin.model,
+        'data_fingerprint': origin.data,
+        'shards': entries,
+    }
+    files.write_text(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + '\n')
 
 
 def _record(image_id: str, label_map: np.ndarray) -> bytes:
@@ -151,10 +198,6 @@ def _record(image_id: str, label_map: np.ndarray) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
-def _shard_entry(path: Path, split: str, count: int) -> dict:
-    return {'split': split, 'count': count, 'bytes': path.stat().st_size, 'sha256': _sha256(path)}
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -165,24 +208,24 @@ def _read_manifest(path: Path) -> dict:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f'{path / MANIFEST} is missing or damaged: delete the set and have it made again.') from error
+        raise UserError(f'{path / MANIFEST} is missing or damaged: delete {path}, and it is made again.') from error
     if manifest.get('format_version') != FORMAT_VERSION:
-        raise UserError(f'{path / MANIFEST} has another format than this version writes: have the set made again.')
+        raise UserError(f'{path / MANIFEST} has another format than this version writes: delete {path}.')
     return manifest
 
 
-def _check_fingerprint(path: Path, manifest: Mapping, kind: str, expected: str | None) -> None:
-    if expected is not None and manifest[f'{kind}_fingerprint'] != expected:
-        made = {'model': 'by another model', 'data': 'of other data'}[kind]
-        raise UserError(f'{path} is stale: its maps were made {made} than this run has; have the set made again.')
+def _check_origin(path: Path, manifest: Mapping, origin: Origin) -> None:
+    for kind, made, expected in (('model', 'by another model', origin.model), ('data', 'of other data', origin.data)):
+        if manifest[f'{kind}_fingerprint'] != expected:
+            raise UserError(f'{path} is stale: its maps were made {made} than this run has; delete it.')
 
 
 def _check_names(path: Path, shards: Mapping[str, Mapping]) -> None:
     present = {entry.name for entry in path.iterdir()} - {MANIFEST}
     if missing := sorted(shards.keys() - present):
-        raise UserError(f'{path / missing[0]} is missing: the manifest lists this shard.')
+        raise UserError(f'{path / missing[0]} is missing: the manifest lists this shard; {REPAIR}')
     if extra := sorted(present - shards.keys()):
-        raise UserError(f'{path / extra[0]} is extra: the manifest lists no such shard; remove it.')
+        raise UserError(f'{path / extra[0]} is extra: the manifest lists no such shard; remove it, or {REPAIR}')
 
 
 def _check_bytes(path: Path, entry: Mapping, shards: Mapping[str, Mapping]) -> None:
@@ -191,16 +234,16 @@ def _check_bytes(path: Path, entry: Mapping, shards: Mapping[str, Mapping]) -> N
         return
     twins = [shard for shard, other in shards.items() if other['sha256'] == digest]
     if twins:
-        raise UserError(f'{path} is swapped: it holds what the manifest lists as {twins[0]}.')
+        raise UserError(f'{path} is swapped: it holds what the manifest lists as {twins[0]}; {REPAIR}')
     if size < entry['bytes']:
-        raise UserError(f'{path} is cut: it has {size} bytes, the manifest lists {entry["bytes"]}.')
-    raise UserError(f'{path} is stale: its bytes are not those the manifest lists; have the set made again.')
+        raise UserError(f'{path} is cut: it has {size} bytes, the manifest lists {entry["bytes"]}; {REPAIR}')
+    raise UserError(f'{path} is stale: its bytes are not those the manifest lists; {REPAIR}')
 
 
 def _read_shard(path: Path, count: int) -> dict[str, bytes]:
     maps = dict(_read_records(path))
     if len(maps) != count:
-        raise UserError(f'{path} holds {len(maps)} maps, the manifest lists {count}: have the set made again.')
+        raise UserError(f'{path} holds {len(maps)} maps, the manifest lists {count}; {REPAIR}')
     return maps
 
 

@@ -6,7 +6,7 @@ import fcntl
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,12 +102,13 @@ def prepare(
     download: bool = False,
     resize: ResizeRange | None = None,
     progress: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Makes sure that data set `name` lies in `<data_dir>/<name>/<version>`, preparing it if need be.
 
     Every image and label map is checked on the way. What is prepared appears only when it is whole and remembers its
     source; with `manual_dir` None whatever is prepared is served, or downloaded first if `download`. A stopped
-    preparation goes on.
+    preparation goes on. `check` is called after every image and may raise, to stop.
 
     Raises:
         UserError: unknown name, missing or damaged files, or data prepared from another source.
@@ -119,7 +120,7 @@ def prepare(
             if not builder.is_present:
                 if download and not manual_dir and not builder.spec.is_built_in:
                     manual_dir = download_archives(builder.spec, folder / 'downloads' / name)
-                _generate(builder, builder.find_source(manual_dir), folder, progress=progress)
+                _generate(builder, builder.find_source(manual_dir), folder, progress=progress, check=check)
         builder = _builder(name, folder)
     _check_whole(builder)
     if manual_dir or builder.spec.is_built_in:
@@ -178,7 +179,9 @@ def _check_source(builder: SegmentationBuilder, source: Source) -> None:
         )
 
 
-def _generate(builder: SegmentationBuilder, source: Source, folder: Path, *, progress: bool) -> None:
+def _generate(
+    builder: SegmentationBuilder, source: Source, folder: Path, *, progress: bool, check: Callable[[], None]
+) -> None:
     """Prepares the data; an archive is unpacked beside them and its files are removed afterwards.
 
     The unpacked files and the journal of what was checked stay where it stops.
@@ -190,7 +193,7 @@ def _generate(builder: SegmentationBuilder, source: Source, folder: Path, *, pro
     journal = Journal(folder / f'.{builder.name}-{builder.version}.journal')
     try:
         with _quiet_tfds():
-            builder.prepare_from(source, contents, journal, progress=progress)
+            builder.prepare_from(source, contents, journal, progress=progress, check=check)
     finally:
         journal.close()
     journal.delete()

@@ -14,6 +14,7 @@ from deeplab_load.metrics import confusion_matrix
 from deeplab_load.models.inference import PLAIN, Inference, crop_labels, upsampled_logits
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.segmentors import any_size, strides
+from deeplab_load.shortages import memory_for
 
 
 class Prediction(NamedTuple):
@@ -44,7 +45,7 @@ class Evaluator:
         self.num_classes = segmentor.output_shape[-1]
         self.colour = mean_pixel(segmentor.name)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
-        self._predict = tf.function(label_mapper(segmentor, inference), input_signature=[signature])
+        self._mapper = tf.function(label_mapper(segmentor, inference), input_signature=[signature])
 
     def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
         """Counts the pixels of each (label, prediction): int64 `[classes, classes]`."""
@@ -52,7 +53,7 @@ class Evaluator:
         for batch in self._batches(examples, title, interruptible):
             total += confusion_matrix(
                 batch['label'].numpy(),
-                self._predict(batch['image']).numpy(),
+                self._predict(batch['image']),
                 num_classes=self.num_classes,
                 ignore_label=examples.spec.ignore_label,
             )
@@ -61,7 +62,7 @@ class Evaluator:
     def predictions(self, examples: Examples, title: str = 'evaluation') -> Iterator[Prediction]:
         """Yields the label map of each example, in order."""
         for batch in self._batches(examples, title, True):
-            maps = self._predict(batch['image']).numpy()
+            maps = self._predict(batch['image'])
             rows = zip(batch['image_id'].numpy(), batch['size'].numpy(), batch['label'].numpy(), maps, strict=True)
             for name, (height, width), label, label_map in rows:
                 yield Prediction(name.decode(), label[:height, :width], label_map[:height, :width])
@@ -70,6 +71,10 @@ class Evaluator:
         """Yields (image id, uint8 `[height, width]` map at the image's size) in the order of the examples."""
         for image_id, _, label_map in self.predictions(examples, title):
             yield image_id, label_map
+
+    @memory_for('evaluation', '--eval_batch_size or --eval_crop_size')
+    def _predict(self, images: tf.Tensor) -> np.ndarray:
+        return self._mapper(images).numpy()
 
     def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
         batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)

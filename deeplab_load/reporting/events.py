@@ -5,7 +5,9 @@ import os
 
 import tensorflow as tf
 
+from deeplab_load import files
 from deeplab_load.lookahead import events
+from deeplab_load.shortages import tensorflow_writes
 
 
 def sentence(event: events.Event) -> str:
@@ -59,14 +61,15 @@ class Scalars:
     """
 
     def __init__(self, folder: str | os.PathLike):
+        self._folder = folder
         self._writer = tf.summary.create_file_writer(str(folder))
         plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name='scalars')
         self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
 
     def write(self, step: int, event: events.Event) -> None:
         """Writes each number of an event as `<event>/<name>`."""
-        with self._writer.as_default(step=step):
+        with files.writing(self._folder), tensorflow_writes(), self._writer.as_default(step=step):
             for name, value in event.record().items():
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     tf.summary.write(f'{event.kind}/{name}', tf.constant(value, tf.float32), metadata=self._metadata)
-        self._writer.flush()
+            self._writer.flush()

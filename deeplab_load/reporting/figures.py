@@ -13,6 +13,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
+from deeplab_load import files
 from deeplab_load.reporting.confusion import Change
 
 STYLE: Any = {'svg.fonttype': 'none', 'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}
@@ -21,13 +22,13 @@ CHANGE_COLOURS = ('tab:red', 'tab:purple', 'tab:green', 'tab:orange', 'tab:brown
 
 def save(figure: Figure, folder: pathlib.Path, name: str) -> str:
     """Writes `<name>.png` and `<name>.svg`; returns the SVG for a page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f'{name}.png', dpi=120, bbox_inches='tight')
+    with files.replacing(folder / f'{name}.png') as part:
+        figure.savefig(part, dpi=120, bbox_inches='tight')
     stream = io.StringIO()
     with mpl.rc_context({**STYLE, 'svg.hashsalt': name}):
         figure.savefig(stream, format='svg', bbox_inches='tight', metadata={'Date': None})
     svg = stream.getvalue()
-    (folder / f'{name}.svg').write_text(svg)
+    files.write_text(folder / f'{name}.svg', svg)
     # A page holds many figures: their groups' ids would be the same, and their size is the page's affair.
     svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', '', svg[svg.index('<svg') :])
     return re.sub(

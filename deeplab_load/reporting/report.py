@@ -36,14 +36,15 @@ class _Writer:
     suffix: str = ''
 
     def table(self, table: Table) -> str:
-        (self.folder / f'{table.name}{self.suffix}.csv').write_text(table.csv())
+        files.write_text(self.folder / f'{table.name}{self.suffix}.csv', table.csv())
         return page.table(table)
 
     def figure(self, figure: Any, name: str, label: str, *, least: int = 36) -> str:
         return page.figure(figures.save(figure, self.folder, f'{name}{self.suffix}'), label, least=least)
 
     def images(self, rows: Sequence[image_rows.ImageRow], name: str) -> str:
-        image_rows.contact_sheet(rows).save(self.folder / f'{name}{self.suffix}.png')
+        with files.replacing(self.folder / f'{name}{self.suffix}.png') as part:
+            image_rows.contact_sheet(rows).save(part)
         return '\n'.join(map(page.image_row, rows))
 
 
@@ -171,7 +172,7 @@ def _confusion(experiment: Experiment, arm: Arm, writer: _Writer) -> list[str]:
         table = Table(f'confusion-{name}', label, ('label', *classes), tuple(
             (own, *map(str, row)) for own, row in zip(classes, matrix.tolist(), strict=True)
         ))  # fmt: skip
-        (writer.folder / f'{table.name}{writer.suffix}.csv').write_text(table.csv())
+        files.write_text(writer.folder / f'{table.name}{writer.suffix}.csv', table.csv())
     least = max(22, 2 * len(classes) + 6)
     for by in AXES:
         shares = {label: normalised(matrix, by) for label, matrix in counts.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deeplab_load import files
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.evaluation.assessment import Assessment
@@ -67,7 +68,7 @@ def _class_columns(assessment: Assessment, classes: Sequence[str]) -> tuple[list
 
 
 def _write_table(file: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    with open(file, 'w', newline='') as stream:
+    with files.replacing(file) as part, open(part, 'w', newline='') as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(rows)
@@ -83,4 +84,5 @@ def _write_worst(folder: pathlib.Path, assessment: Assessment, examples: Example
         image = np.asarray(Image.fromarray(decode_image(encoded).numpy()).resize(label.shape[::-1]))
         pictures = [('label', overlay(image, label, colours)), ('prediction', overlay(image, label_map, colours))]
         pictures[1] = (f'prediction, mIoU {100 * miou:.1f} %', pictures[1][1])
-        side_by_side(pictures).save(folder / f'{rank:02d}_{image_id}.png')
+        with files.replacing(folder / f'{rank:02d}_{image_id}.png') as part:
+            side_by_side(pictures).save(part, format='PNG')

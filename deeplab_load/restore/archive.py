@@ -8,6 +8,7 @@ import tarfile
 import zlib
 
 from deeplab_load.errors import UserError
+from deeplab_load.files import sync_tree
 
 # Weights hardly compress: an archive that grows more than this is none of weights.
 LARGEST_GROWTH = 20
@@ -33,6 +34,7 @@ def unpack(archive: pathlib.Path, final: pathlib.Path) -> None:
         entries = list(staging.iterdir())
         if not entries:
             raise UserError(f'the archive {archive.name} holds nothing; it is not unpacked')
+        sync_tree(staging)
         single = len(entries) == 1 and entries[0].is_dir()
         os.replace(entries[0] if single else staging, final)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:

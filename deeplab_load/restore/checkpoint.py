@@ -11,6 +11,7 @@ import tensorflow as tf
 from deeplab_load.catalog import row_for_path
 from deeplab_load.errors import UserError
 from deeplab_load.restore.frozen_graph import FrozenGraph
+from deeplab_load.shortages import tensorflow_writes
 
 # What TF's reader raises on damaged files; a read beyond a cut file's end is an IndexError.
 _READER_ERRORS = (tf.errors.OpError, IndexError)
@@ -112,8 +113,12 @@ def write_checkpoint(prefix: str | pathlib.Path, values: Mapping[str, np.ndarray
     """Writes the values, bit for bit and with their types, as a TF1 checkpoint of one shard.
 
     Both files appear under their own names only when written; the index comes last.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
     """
     pathlib.Path(prefix).parent.mkdir(parents=True, exist_ok=True)
     names = sorted(values)
     tensors = [tf.constant(values[name]) for name in names]
-    tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[''] * len(names), tensors=tensors)
+    with tensorflow_writes():
+        tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[''] * len(names), tensors=tensors)

@@ -10,6 +10,7 @@ import numpy as np
 
 from deeplab_load.catalog import MODEL_VARIANTS
 from deeplab_load.errors import UserError
+from deeplab_load.files import sync
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.restore.checkpoint import read_checkpoint
 from deeplab_load.restore.inspection import OPTIMIZER_SLOT, inspect, inspect_shapes
@@ -84,6 +85,7 @@ def to_keras(path: str | pathlib.Path, out: str | pathlib.Path, *, output_stride
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         model.save(part)
+        sync(part)
         os.replace(part, out)
     except OSError as error:
         raise UserError(f'{out} cannot be written: {error.strerror or error}; give another place') from error

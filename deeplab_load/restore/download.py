@@ -13,6 +13,7 @@ from typing import Any
 
 from deeplab_load.catalog import ARCHIVES, CATALOG, ZooRow
 from deeplab_load.errors import UserError
+from deeplab_load.files import sync, write_text
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.archive import unpack
 
@@ -47,6 +48,7 @@ def download(row: ZooRow, home: str | os.PathLike, *, base_url: str = ARCHIVES) 
         if not archive.exists():
             part = home / f'.part-{row.archive}'
             fetch(base_url.rstrip('/') + '/' + row.archive, part)
+            sync(part)
             os.replace(part, archive)
         _adopt(archive, final)
     except OSError as error:
@@ -88,7 +90,7 @@ def _adopt(archive: pathlib.Path, final: pathlib.Path) -> None:
     except UserError:
         archive.unlink()
         raise
-    known.write_text(f'{digest}  {archive.name}\n')
+    write_text(known, f'{digest}  {archive.name}\n')
 
 
 def _digest(path: pathlib.Path) -> str:

@@ -20,6 +20,7 @@ from deeplab_load.serving.signatures import ServedSegmentor
 from deeplab_load.serving.upsampling import upsampled_labels
 from deeplab_load.serving.warmup import EXTRA, write_warmup_requests
 from deeplab_load.serving.windows import Window
+from deeplab_load.shortages import tensorflow_writes
 
 
 @dataclass(frozen=True)
@@ -101,5 +102,6 @@ def _save(network: Network, part: pathlib.Path, *, window: Window, spec: Dataset
         classes = pathlib.Path(aside) / 'classes.json'
         classes.write_text(json.dumps({'classes': spec.classes, 'colours': spec.colours}, indent=1) + '\n')
         module = ServedSegmentor(network, window, tiles=tiles, classes=str(classes))
-        tf.saved_model.save(module, str(part), signatures=module.signatures())
-    write_warmup_requests(part)
+        with tensorflow_writes():
+            tf.saved_model.save(module, str(part), signatures=module.signatures())
+            write_warmup_requests(part)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.algorithm import Retraining
 from deeplab_load.reporting.progress import progress, say
+from deeplab_load.shortages import memory_for
 from deeplab_load.training.resumption import Resumption, Variable, copies, numbered
 from deeplab_load.training.steps import DiscriminatorOutcome, discriminator_steps
 
@@ -152,6 +153,7 @@ class DiscriminatorTrainer:
             if isinstance(layer, keras.layers.Dropout):
                 layer.seed_generator.state.assign([self.seed, number])
 
+    @memory_for('training the discriminator', '--discriminator_batch_size or --discriminator_size')
     def _pass(
         self,
         step: Callable[[dict], DiscriminatorOutcome],

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import time
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
@@ -84,7 +85,28 @@ class RunDirectory:
         if file.exists() and has_begun(self.read_state()):
             before = _read_json(file)
             _refuse_changes(self.path, before, json.loads(json.dumps(config)), set(unbound))
-        files.write_text(file, json.dumps(config, indent=1) + '\n')
+        origin = {k: v for k, v in _read_json(file).items() if k == 'forked_from'} if file.exists() else {}
+        files.write_text(file, json.dumps({**config, **origin}, indent=1) + '\n')
+
+    def copy(self, place: pathlib.Path, config: dict[str, Any], *, fixed: Iterable[str]) -> None:
+        """Copies the run to a new folder, with another configuration; it appears whole or not at all.
+
+        Raises:
+          UserError: there is no run to copy, an option of `fixed` differs, or the disk is full.
+        """
+        if not has_begun(self.read_state()):
+            raise UserError(f'--run_dir={self.path} holds no run that has begun; there is nothing to copy.')
+        before, now = _read_json(self.path / 'config.json'), json.loads(json.dumps(config))
+        _refuse_changes(self.path, before, now, set(now) - set(fixed))
+        with files.replacing(place) as part:
+            shutil.copytree(self.path, part, ignore=shutil.ignore_patterns('lock', f'{files.PART}*'))
+            origin = {'forked_from': str(self.path.absolute())}
+            files.write_text(part / 'config.json', json.dumps({**now, **origin}, indent=1) + '\n')
+
+    def is_fork_of(self, source: 'RunDirectory') -> bool:
+        """Whether this run is a copy of another, made by `copy`."""
+        config = self.path / 'config.json'
+        return config.exists() and _read_json(config).get('forked_from') == str(source.path.absolute())
 
     def append(self, event: Event) -> int:
         """Appends an event to `events.jsonl`, durably; returns the length of the file in bytes."""

@@ -41,6 +41,12 @@ def run_lookahead(
     return state
 
 
+def repair_sets(players: TensorFlowPlayers, run: RunDirectory) -> None:
+    """Makes the damaged shards of the buffer's label-map sets again; `run_lookahead` restores the players."""
+    for map_set in LoadState.from_json(run.read_state()['load']).buffer:
+        players.repair(map_set)
+
+
 def _resume(players: TensorFlowPlayers, record: dict[str, Any], state: LoadState) -> None:
     """Gives the players the weights that belong to the state."""
     players.restore(state.g_s)

@@ -15,6 +15,7 @@ from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_label_map, resize_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress, say
+from deeplab_load.shortages import memory_for
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.recipe import Recipe
 from deeplab_load.training.resumption import Resumption, Variable, numbered
@@ -22,6 +23,7 @@ from deeplab_load.training.schedule import learning_rate
 from deeplab_load.training.steps import PixelwiseOutcome, all_finite, pixelwise_step
 
 
+@memory_for('stage 1', '--pixelwise_batch_size or --train_crop_size')
 def train_pixelwise(
     segmentor: keras.Model,
     examples: Examples,

@@ -1,5 +1,6 @@
 """The players of Algorithm 3 in TensorFlow: the segmentor g, the discriminator D and the data they see."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead.algorithm import Losses, Retraining
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.metrics import summarise
+from deeplab_load.reporting.progress import say
 from deeplab_load.restore.names import tf1_variables
+from deeplab_load.shortages import memory_for
 from deeplab_load.training.discriminator import DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.momentum import Momentum
@@ -25,7 +28,7 @@ from deeplab_load.training.steps import AdversarialOutcome, adversarial_step
 from deeplab_load.training.stopping import StopSignal
 
 SLOT = '/Momentum'
-MAPS_PER_SHARD = 512
+MAPS_PER_SHARD = 128  # What a kill costs at most; less than a hold-out of the article's data sets.
 
 Step = Callable[[tf.Tensor, tf.Tensor], AdversarialOutcome]
 
@@ -93,6 +96,7 @@ class TensorFlowPlayers:
         """Trains g for `steps_per_propagation` steps; puts g back where a loss or a weight was not finite."""
         return self._take_steps(propagation)[0]
 
+    @memory_for('training g', '--adversarial_batch_size or --train_crop_size')
     def _take_steps(self, propagation: int) -> tuple[Losses, list[AdversarialOutcome]]:
         before = [v.numpy() for v in self.segmentor.variables]
         steps, ce, adv, outcomes = self.options.steps_per_propagation, 0.0, 0.0, []
@@ -141,15 +145,7 @@ class TensorFlowPlayers:
         that the model has seen.
         """
         self.restore(map_set.snapshot)
-        train = self.data.train.subset([self.data.train.ids[number] for number in self._covered(map_set)])
-        label_maps.write_set(
-            self.run.buffer,
-            map_set.name,
-            self._maps(train),
-            model_fingerprint=fingerprint(self.weights()),
-            data_fingerprint=self._data_fingerprint(),
-            shards={'train': -(-len(train) // MAPS_PER_SHARD), 'holdout': 1},
-        )
+        label_maps.write_set(self.run.buffer, map_set.name, self._shards(map_set), self._origin(map_set))
 
     def _covered(self, map_set: MapSet) -> Sequence[int]:
         """The numbers of the training images that a set has maps of.
@@ -162,13 +158,37 @@ class TensorFlowPlayers:
         batches = map_set.propagation * self.options.steps_per_propagation
         return seen_examples(count, seed=self.options.seed, batch_size=self.options.batch_size, batches=batches)
 
-    def _maps(self, train: Examples) -> Iterator[tuple[str, str, np.ndarray]]:
-        for split, examples in (('train', train), ('holdout', self.data.holdout)):
-            for image_id, label_map in self.evaluator.label_maps(examples, f'label maps, {split}'):
-                yield split, image_id, label_map
+    def repair(self, map_set: MapSet) -> None:
+        """Makes the damaged shards of a label-map set again, and says which; g is its snapshot afterwards.
 
-    def _data_fingerprint(self) -> str:
-        return f'{self.data.train.fingerprint}-{self.data.holdout.fingerprint}'
+        A set that is not there at all is made where it is needed.
+
+        Raises:
+          UserError: the snapshot that the set was made by is missing or damaged.
+        """
+        if not (self.run.buffer / map_set.name).exists():
+            return
+        self.restore(map_set.snapshot)
+        shards = label_maps.repair_set(self.run.buffer, map_set.name, self._shards(map_set), self._origin(map_set))
+        say(f'Label-map set {map_set.name}: {", ".join(shards) or "nothing"} made again.')
+
+    def _shards(self, map_set: MapSet) -> list[label_maps.Shard]:
+        """The shards of g's maps, each evaluated by itself, so that any can be made again to the same bytes."""
+        train = self.data.train.subset([self.data.train.ids[number] for number in self._covered(map_set)])
+        return [
+            label_maps.Shard(split, i, count, functools.partial(self._maps, examples, i, f'label maps, {split}'))
+            for split, examples in (('train', train), ('holdout', self.data.holdout))
+            for count in [-(-len(examples) // MAPS_PER_SHARD)]
+            for i in range(count)
+        ]
+
+    def _maps(self, examples: Examples, shard: int, title: str) -> Iterator[tuple[str, np.ndarray]]:
+        ids = examples.ids[shard * MAPS_PER_SHARD : (shard + 1) * MAPS_PER_SHARD]
+        return self.evaluator.label_maps(examples.subset(ids), f'{title}, shard {shard}')
+
+    def _origin(self, map_set: MapSet) -> label_maps.Origin:
+        data = f'{self.data.train.fingerprint}-{self.data.holdout.fingerprint}'
+        return label_maps.Origin(fingerprint(self.run.read_snapshot(map_set.snapshot)), data)
 
     def retrain_discriminator(self, cycle: int, sets: tuple[MapSet, ...]) -> Retraining:
         """Trains D on the training images' real maps and those of the sets."""
@@ -200,12 +220,7 @@ class TensorFlowPlayers:
         """Reads a set; makes it again where it was deleted."""
         if not (self.run.buffer / map_set.name).exists():
             self.make_maps(map_set)
-        return label_maps.read_set(
-            self.run.buffer,
-            map_set.name,
-            model_fingerprint=fingerprint(self.run.read_snapshot(map_set.snapshot)),
-            data_fingerprint=self._data_fingerprint(),
-        )
+        return label_maps.read_set(self.run.buffer, map_set.name, self._origin(map_set))
 
     def weights(self) -> dict[str, np.ndarray]:
         """The values of g under their TF1 names."""

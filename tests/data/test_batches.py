@@ -1,6 +1,7 @@
 """Batches as functions of their number."""
 
 import collections
+import functools
 import itertools
 
 import numpy as np
@@ -15,7 +16,7 @@ from deeplab_load.data.batches import (
     stateless_seed,
     training_batches,
 )
-from deeplab_load.data.label_maps import read_set, write_set
+from deeplab_load.data.label_maps import Origin, Shard, read_set, write_set
 from deeplab_load.errors import UserError
 
 CROP = (17, 33)
@@ -44,10 +45,11 @@ def sets(voc_train, tmp_path):
     """Two label-map sets of the training examples; set s maps image i to label 10 * s + i everywhere."""
     for number in (0, 1):
         maps = [
-            ('train', image_id, np.full(voc_train.size(index), 10 * number + int(image_id[-1]), np.uint8))
+            (image_id, np.full(voc_train.size(index), 10 * number + int(image_id[-1]), np.uint8))
             for index, image_id in enumerate(voc_train.ids)
         ]
-        write_set(tmp_path, f's{number}', maps, model_fingerprint='m', data_fingerprint='d', shards={'train': 2})
+        shards = [Shard('train', i, 2, functools.partial(iter, part)) for i, part in enumerate((maps[:2], maps[2:]))]
+        write_set(tmp_path, f's{number}', shards, Origin('m', 'd'))
     return [read_set(tmp_path, f's{number}') for number in (0, 1)]
 
 

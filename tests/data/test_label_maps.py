@@ -1,5 +1,7 @@
 """Label-map sets: written whole, and read only as they were written."""
 
+import dataclasses
+import functools
 import json
 import pathlib
 
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_load.data import label_maps
-from deeplab_load.data.label_maps import delete_set, list_sets, read_set, write_set
+from deeplab_load import files
+from deeplab_load.data.label_maps import Origin, Shard, delete_set, list_sets, read_set, repair_set, write_set
 from deeplab_load.data.preprocessing import decode_label_map
 from deeplab_load.errors import UserError
 
@@ -16,15 +18,24 @@ TRAIN = [f'img_{number}' for number in range(7)]
 HOLDOUT = ['img_7', 'img_8']
 
 
-def make_maps(label: int = 0):
-    for split, image_ids in (('train', TRAIN), ('holdout', HOLDOUT)):
-        for number, image_id in enumerate(image_ids):
-            yield split, image_id, np.full((3 + number, 5), label + number, np.uint8)
+PARTS = {('train', 0): TRAIN[:3], ('train', 1): TRAIN[3:5], ('train', 2): TRAIN[5:], ('holdout', 0): HOLDOUT}
+
+
+def shards(label: int = 0, made: list[str] | None = None) -> list[Shard]:
+    """Three shards of training maps and one of hold-out maps; `made` notes which of them are asked for."""
+    counts = {'train': 3, 'holdout': 1}
+
+    def maps(split, index):
+        if made is not None:
+            made.append(f'{split} {index}')
+        for place, image_id in enumerate(PARTS[split, index]):
+            yield image_id, np.full((3 + place, 5), label + index, np.uint8)
+
+    return [Shard(split, i, counts[split], functools.partial(maps, split, i)) for split, i in PARTS]
 
 
 def write(folder: pathlib.Path, name: str = 'g0', label: int = 0, model: str = 'model') -> pathlib.Path:
-    shards = {'train': 3, 'holdout': 1}
-    return write_set(folder, name, make_maps(label), model_fingerprint=model, data_fingerprint='data', shards=shards)
+    return write_set(folder, name, shards(label), Origin(model, 'data'))
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
@@ -41,11 +52,12 @@ def records(path: pathlib.Path) -> list[bytes]:
 
 def test_maps_come_back(tmp_path):
     write(tmp_path)
-    maps = read_set(tmp_path, 'g0', model_fingerprint='model', data_fingerprint='data')
+    maps = read_set(tmp_path, 'g0', Origin('model', 'data'))
     assert sorted(maps.ids('train')) == TRAIN
     assert sorted(maps.ids('holdout')) == HOLDOUT
-    for split, image_id, expected in make_maps():
-        np.testing.assert_array_equal(decode_label_map(tf.constant(maps.png(split, image_id))), expected)
+    for part in shards():
+        for image_id, expected in part.maps():
+            np.testing.assert_array_equal(decode_label_map(tf.constant(maps.png(part.split, image_id))), expected)
     with pytest.raises(UserError, match="'g0' has no map of image 'img_7' in 'train'"):
         maps.png('train', 'img_7')
 
@@ -64,8 +76,8 @@ def test_files_are_named_and_listed_as_promised(tmp_path):
 def test_records_hold_the_stated_features(tmp_path):
     example = tf.train.Example.FromString(records(shard(write(tmp_path), 1))[0]).features.feature
     assert set(example) == {'image_id', 'height', 'width', 'label_map'}
-    assert example['image_id'].bytes_list.value[0] == b'img_1'
-    assert (example['height'].int64_list.value[0], example['width'].int64_list.value[0]) == (4, 5)
+    assert example['image_id'].bytes_list.value[0] == b'img_3'
+    assert (example['height'].int64_list.value[0], example['width'].int64_list.value[0]) == (3, 5)
 
 
 def test_same_maps_give_the_same_bytes(tmp_path):
@@ -80,24 +92,49 @@ def test_writing_again_replaces_the_set(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['g0']
 
 
-def test_writing_that_stops_midway_leaves_no_set(tmp_path):
-    def stopping():
-        yield from list(make_maps())[:3]
+def test_a_set_of_the_same_origin_is_left_as_it_is(tmp_path):
+    write(tmp_path)
+    made = []
+    write_set(tmp_path, 'g0', shards(made=made), Origin('model', 'data'))
+    assert made == []
+
+
+def stopping(label=0):
+    """Shards of which the third stops the writing."""
+
+    def stop():
         raise KeyboardInterrupt
 
+    first, second, third, fourth = shards(label)
+    return [first, second, dataclasses.replace(third, maps=stop), fourth]
+
+
+def test_writing_that_stops_midway_leaves_no_set_and_goes_on_after_the_last_whole_shard(tmp_path):
+    expected = contents(write(tmp_path / 'undisturbed'))
     with pytest.raises(KeyboardInterrupt):
-        write_set(tmp_path, 'g0', stopping(), model_fingerprint='m', data_fingerprint='d', shards={'train': 1})
-    assert list_sets(tmp_path) == ()
-    assert list_sets(write(tmp_path).parent) == ('g0',)
-    assert [path.name for path in tmp_path.iterdir()] == ['g0']
+        write_set(tmp_path, 'g0', stopping(), Origin('model', 'data'))
+    assert list_sets(tmp_path) == ('undisturbed',)
+    shard(tmp_path / '.g0.partial', 1).write_bytes(b'cut')
+    made = []
+    write_set(tmp_path, 'g0', shards(made=made), Origin('model', 'data'))
+    assert made == ['train 1', 'train 2', 'holdout 0']
+    assert contents(tmp_path / 'g0') == expected
+    assert not (tmp_path / '.g0.partial').exists()
+
+
+def test_what_another_model_left_midway_is_not_gone_on_with(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_set(tmp_path, 'g0', stopping(label=4), Origin('other', 'data'))
+    write(tmp_path)
+    assert contents(tmp_path / 'g0') == contents(write(tmp_path, 'again'))
 
 
 def test_everything_is_on_the_disk_before_the_set_takes_its_name(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(label_maps, 'sync', lambda path: synced.append((path.name, list_sets(tmp_path))))
+    monkeypatch.setattr(files, 'sync', lambda path: synced.append((path.name, list_sets(tmp_path))))
     write(tmp_path)
-    assert [names for _, names in synced] == [()] * 6 + [('g0',)]
-    assert {name for name, _ in synced} >= {'manifest.json', '.g0.partial', 'train.tfrecord-00002-of-00003'}
+    assert all(names == () for _, names in synced)
+    assert {name for name, _ in synced} >= {'.part-manifest.json', '.part-train.tfrecord-00002-of-00003', '.g0.partial'}
 
 
 def test_deleted_sets_are_gone_and_deleting_twice_is_no_error(tmp_path):
@@ -110,9 +147,9 @@ def test_deleted_sets_are_gone_and_deleting_twice_is_no_error(tmp_path):
 
 
 def test_maps_that_are_no_label_maps_are_refused(tmp_path):
-    maps = [('train', 'x', np.zeros((2, 2), np.int32))]
+    part = Shard('train', 0, 1, lambda: [('x', np.zeros((2, 2), np.int32))])
     with pytest.raises(ValueError, match="map of 'x' is int32"):
-        write_set(tmp_path, 'g0', maps, model_fingerprint='m', data_fingerprint='d', shards={'train': 1})
+        write_set(tmp_path, 'g0', [part], Origin('m', 'd'))
 
 
 def cut_between_records(folder: pathlib.Path) -> None:
@@ -190,11 +227,36 @@ def test_damaged_sets_are_refused_by_the_shards_name(tmp_path, damage):
 def test_sets_of_another_model_or_other_data_are_stale(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match='g0 is stale: its maps were made by another model'):
-        read_set(tmp_path, 'g0', model_fingerprint='x')
+        read_set(tmp_path, 'g0', Origin('x', 'data'))
     with pytest.raises(UserError, match='g0 is stale: its maps were made of other data'):
-        read_set(tmp_path, 'g0', data_fingerprint='x')
+        read_set(tmp_path, 'g0', Origin('model', 'x'))
 
 
 def test_a_set_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match='there is no label-map set of that name'):
         read_set(tmp_path, 'g0')
+
+
+REPAIRABLE = [damage for damage in DAMAGE if 'manifest' not in damage.__name__ and damage is not other_format]
+
+
+@pytest.mark.parametrize('damage', REPAIRABLE, ids=lambda damage: damage.__name__)
+def test_repair_makes_exactly_the_damaged_shards_again(tmp_path, damage):
+    folder = write(tmp_path)
+    expected, made = contents(folder), []
+    damage(folder)
+    names = [shard(folder, number).name for number in range(3)]
+    damaged = [f'train {n}' for n, name in enumerate(names) if contents(folder).get(name) != expected[name]]
+    repaired = repair_set(tmp_path, 'g0', shards(made=made), Origin('model', 'data'))
+    assert made == damaged
+    assert repaired == tuple(names[int(name[-1])] for name in damaged)
+    assert contents(folder) == expected
+
+
+def test_repair_refuses_what_another_model_would_make(tmp_path):
+    folder = write(tmp_path)
+    missing(folder)
+    with pytest.raises(UserError, match='g0 is stale: its maps were made by another model'):
+        repair_set(tmp_path, 'g0', shards(), Origin('x', 'data'))
+    with pytest.raises(UserError, match='00000-of-00003 came out otherwise than the manifest lists it'):
+        repair_set(tmp_path, 'g0', shards(label=9), Origin('model', 'data'))

@@ -16,6 +16,7 @@ from deeplab_load.data.preparation import prepare
 from deeplab_load.data.shapes import builder as shapes_builder
 from deeplab_load.data.sources import Faults
 from deeplab_load.errors import UserError
+from deeplab_load.training.stopping import Stopped
 
 
 def prepare_voc(tmp_path: pathlib.Path, source: pathlib.Path | None):
@@ -129,3 +130,17 @@ def test_the_journal_survives_a_kill(tmp_path):
     assert journal.get('63').pixels.tolist() == list(range(256))
     assert journal.get('99') is None
     journal.close()
+
+
+def test_it_stops_between_two_images_when_asked_and_goes_on(make_voc, tmp_path):
+    devkit, looks = make_voc(), []
+
+    def check():
+        looks.append(1)
+        if len(looks) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        prepare('pascal_voc', data_dir=tmp_path / 'data', manual_dir=devkit, progress=False, check=check)
+    assert not list((tmp_path / 'data' / 'pascal_voc').glob('[0-9]*'))
+    assert len(prepare_voc(tmp_path, devkit).examples('train')) > 1

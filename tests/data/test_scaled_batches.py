@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load.data.batches import discriminator_batches, evaluation_batches, training_batches
-from deeplab_load.data.label_maps import read_set, write_set
+from deeplab_load.data.label_maps import Origin, Shard, read_set, write_set
 from deeplab_load.data.preprocessing import decode_image, decode_label_map, resize_image, resize_label_map
 from deeplab_load.data.specs import ResizeRange, ScaleRange
 from deeplab_load.errors import UserError
@@ -62,8 +62,8 @@ def test_evaluation_sees_images_and_labels_at_the_resized_size(resized):
 def test_the_discriminator_sees_real_and_generated_maps_at_the_resized_size(resized, tmp_path, paired):
     evaluated = evaluation_batches(resized, crop_size=(49, 49), batch_size=1).as_numpy_iterator()
     sizes = {batch['image_id'][0].decode(): batch['size'][0] for batch in evaluated}
-    maps = [('train', image_id, np.full(size, 7, np.uint8)) for image_id, size in sizes.items()]
-    write_set(tmp_path, 's', maps, model_fingerprint='m', data_fingerprint='d', shards={'train': 1})
+    maps = [(image_id, np.full(size, 7, np.uint8)) for image_id, size in sizes.items()]
+    write_set(tmp_path, 's', [Shard('train', 0, 1, lambda: maps)], Origin('m', 'd'))
     options = {'crop_size': (49, 49), 'batch_size': 6, 'seed': 0, 'epoch': 0, 'paired': paired, 'augment': False}
     batch = next(discriminator_batches(resized, [read_set(tmp_path, 's')], **options).as_numpy_iterator())
     assert sorted(batch['real']) == [0, 0, 0, 1, 1, 1]

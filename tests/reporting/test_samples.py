@@ -36,10 +36,9 @@ def examples():
 
 
 def write_set(run_dir, name, examples, label):
-    maps = [('holdout', image_id, np.full((600, 900), label, np.uint8)) for image_id in examples.ids]
-    label_maps.write_set(
-        run_dir / 'buffer', name, maps, model_fingerprint='m', data_fingerprint='d', shards={'holdout': 1}
-    )
+    maps = [(image_id, np.full((600, 900), label, np.uint8)) for image_id in examples.ids]
+    shard = label_maps.Shard('holdout', 0, 1, lambda: maps)
+    label_maps.write_set(run_dir / 'buffer', name, [shard], label_maps.Origin('m', 'd'))
 
 
 def test_the_choice_depends_on_the_ids_alone(examples):

@@ -172,6 +172,30 @@ def test_where_both_states_are_damaged_nothing_starts_from_scratch(run, name):
         run.recover()
 
 
+def test_a_fork_is_a_whole_copy_with_other_options(run, tmp_path):
+    begin(run, 'g0', 'working-1')
+    run.adopt_config({'beta_u': 0.001, 'model_variant': 'a'}, unbound=[])
+    changed = {'beta_u': 0.5, 'model_variant': 'a'}
+    with pytest.raises(UserError, match='--model_variant was a and is b'):
+        run.copy(tmp_path / 'fork', {'beta_u': 0.5, 'model_variant': 'b'}, fixed=['model_variant'])
+    assert not (tmp_path / 'fork').exists()
+    run.copy(tmp_path / 'fork', changed, fixed=['model_variant'])
+    fork = RunDirectory(tmp_path / 'fork')
+    with fork.locked():
+        assert fork.recover() == run.read_state()
+        fork.adopt_config(changed, unbound=[])
+        assert fork.is_fork_of(run)
+        assert not fork.is_fork_of(RunDirectory(tmp_path / 'other'))
+        with pytest.raises(UserError, match=r'--beta_u was 0\.5 and is 0\.6'):
+            fork.adopt_config({**changed, 'beta_u': 0.6}, unbound=[])
+    assert json.loads((run.path / 'config.json').read_text())['beta_u'] == 0.001
+
+
+def test_a_run_that_has_not_begun_cannot_be_forked(run, tmp_path):
+    with pytest.raises(UserError, match='no run that has begun'):
+        run.copy(tmp_path / 'fork', {}, fixed=[])
+
+
 def test_a_missing_state_is_told(run):
     begin(run, 'g0')
     run.state_file.unlink()

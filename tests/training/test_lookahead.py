@@ -1,13 +1,17 @@
 """The driver of Algorithm 3, killed at steps of writing spread over a whole run: it goes on to the same end."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab_load import files
+from deeplab_load.errors import UserError
 from deeplab_load.lookahead.algorithm import Losses, Retraining
 from deeplab_load.lookahead.state import Limits, LoadState
+from deeplab_load.restore import checkpoint
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.stopping import Stopped, StopSignal
@@ -45,9 +49,7 @@ class NumberPlayers:
 
     def make_maps(self, map_set):
         self.restore(map_set.snapshot)
-        folder = self.run.buffer / map_set.name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / 'maps').write_text(str(self.g))
+        files.write_text(self.run.buffer / map_set.name / 'maps', str(self.g))
 
     def retrain_discriminator(self, cycle, sets):
         self.d += sum(float((self.run.buffer / s.name / 'maps').read_text()) for s in sets) / 7
@@ -65,6 +67,18 @@ class NumberPlayers:
 
     def restore_discriminator(self, name):
         self.d = float(self.run.read_snapshot(name)['d'])
+
+
+class StopAfter(StopSignal):
+    """Stops after so many events."""
+
+    def __init__(self, events):
+        self.left = events
+
+    def check(self):
+        self.left -= 1
+        if not self.left:
+            raise Stopped
 
 
 def begin(folder):
@@ -93,20 +107,31 @@ def end_of(run):
     return events, state, values, maps
 
 
-def install_kill(monkeypatch, at):
-    """Kills the process at the `at`-th step of writing: a file synced or renamed, or a folder deleted."""
+WRITES = ((files, 'sync'), (files.os, 'replace'), (files.os, 'fsync'), (checkpoint.tf.raw_ops, 'SaveV2'))
+DELETIONS = ((files.shutil, 'rmtree'),)
+
+
+def install_fault(monkeypatch, fault, at, steps):
+    """Raises the fault at the `at`-th call of one of the functions in `steps`, counted from 1."""
     count = [0]
-    for owner, name in ((files, 'sync'), (files.os, 'replace'), (files.os, 'fsync'), (files.shutil, 'rmtree')):
+    for owner, name in steps:
         real = getattr(owner, name)
 
-        def step(*args, real=real, **kwargs):
+        def step(*args, real=real, name=name, **kwargs):
             count[0] += 1
             if count[0] == at:
-                raise Killed
+                raise fault(name)
             return real(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, step)
     return count
+
+
+def full_disk(name):
+    """The error of a full disk, as Python and TensorFlow raise it."""
+    if name == 'SaveV2':
+        return tf.errors.ResourceExhaustedError(None, None, 'model.ckpt; No space left on device')
+    return OSError(errno.ENOSPC, 'No space left on device')
 
 
 @pytest.fixture(scope='module')
@@ -124,22 +149,46 @@ def test_the_script_meets_every_kind_of_cycle(undisturbed):
     assert any(e.get('miou', 0) is None for e in events)
 
 
-def test_killed_at_every_eleventh_step_of_writing_it_ends_the_same(undisturbed, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('fault', 'raised', 'words', 'steps'),
+    [(Killed, Killed, '', (*WRITES, *DELETIONS)), (full_disk, UserError, 'No space left on device; make room', WRITES)],
+    ids=['killed', 'full disk'],
+)
+def test_disturbed_at_steps_all_over_the_run_it_ends_the_same(
+    undisturbed, tmp_path, monkeypatch, fault, raised, words, steps
+):
     run = begin(tmp_path / 'counted')
     with monkeypatch.context() as patch:
-        count = install_kill(patch, at=-1)
+        count = install_fault(patch, fault, -1, steps)
         drive(run)
-        steps = count[0]
-    assert steps > 200
-    for at in range(1, steps + 1, 11):
+    assert count[0] > 200
+    for at in range(1, count[0] + 1, 29):
         run = begin(tmp_path / str(at))
         with monkeypatch.context() as patch:
-            install_kill(patch, at)
-            with pytest.raises(Killed):
+            install_fault(patch, fault, at, steps)
+            with pytest.raises(raised) as told:
                 drive(run)
+            assert words in str(told.value)
         drive(run)
         for ours, theirs in zip(end_of(run), undisturbed, strict=True):
-            assert ours == theirs, f'killed at step {at} of {steps}'
+            assert ours == theirs, f'disturbed at step {at} of {count[0]}'
+
+
+def test_with_the_newest_state_damaged_at_every_event_it_ends_the_same(undisturbed, tmp_path):
+    """Stopped after each event, its newest state damaged, it goes on from the one before."""
+    run = begin(tmp_path / 'damaged')
+    going, seen = StopSignal(), 0
+    for event in range(1, len(undisturbed[0])):
+        going = StopAfter(event - seen)
+        with pytest.raises(Stopped):
+            drive(run, going)
+        record = run.read_state()
+        file = run.checkpoints / record['working'] / 'model.ckpt.index' if record['working'] else run.state_file
+        file.write_bytes(file.read_bytes()[:-2])
+        seen = event - 1
+    drive(run)
+    for ours, theirs in zip(end_of(run), undisturbed, strict=True):
+        assert ours == theirs
 
 
 @pytest.mark.parametrize('keeps_slots', [False, True])

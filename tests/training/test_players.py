@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from deeplab_load import files
 from deeplab_load.data import label_maps
 from deeplab_load.data.batches import permutation
+from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.models.discriminator import build_discriminator
@@ -124,6 +126,24 @@ def test_fakes_of_seen_images_are_those_that_the_run_had_trained_on(players):
     numbers = permutation(0, 0, 12)[:6]
     assert sets[1].ids('train') == tuple(players.data.train.ids[i] for i in sorted(numbers))
     assert players.retrain_discriminator(1, (G0, end)).epochs == 1
+
+
+def test_repair_makes_a_shard_again_to_the_same_bytes(players, capsys, monkeypatch):
+    monkeypatch.setattr('deeplab_load.training.players.MAPS_PER_SHARD', 5)
+    players.make_maps(G0)
+    shard = players.run.buffer / 'g0' / 'train.tfrecord-00001-of-00003'
+    before = shard.read_bytes()
+    shard.write_bytes(before[:-3])
+    with pytest.raises(UserError, match=r'00001-of-00003 is cut.*--repair'):
+        players.retrain_discriminator(0, (G0,))
+    players.propagate(0)
+    players.repair(G0)
+    assert shard.read_bytes() == before
+    assert 'train.tfrecord-00001-of-00003 made again' in capsys.readouterr().out
+    shard.unlink()
+    files.remove(players.run.checkpoints / 'g0')
+    with pytest.raises(UserError, match=r'snapshot .*g0 of this run is missing'):
+        players.repair(G0)
 
 
 def test_a_set_of_another_model_is_refused(players):

@@ -1,0 +1,72 @@
+"""Evaluations that go on after a kill, and exports that a kill left unrecorded."""
+
+import types
+
+import numpy as np
+import pytest
+
+from deeplab_load import stages
+from deeplab_load.training.durable import RunDirectory
+
+
+class Killed(BaseException):
+    pass
+
+
+class Examples:
+    def __init__(self, ids):
+        self.ids = tuple(ids)
+
+    def __len__(self):
+        return len(self.ids)
+
+    def subset(self, ids):
+        return Examples(ids)
+
+
+class Judge:
+    """Counts each image once; is killed at the `kill_at`-th evaluation."""
+
+    batch_size = 48
+
+    def __init__(self, kill_at=0):
+        self.seen, self.kill_at = [], kill_at
+
+    def confusion(self, examples, title):
+        if len(self.seen) + 1 == self.kill_at:
+            raise Killed
+        self.seen.append(examples.ids)
+        return np.array([[len(examples), sum(examples.ids)], [0, 1]])
+
+
+@pytest.fixture
+def run(tmp_path):
+    directory = RunDirectory(tmp_path / 'run')
+    with directory.locked():
+        directory.write_state({'events_bytes': 0}, snapshots=())
+        yield types.SimpleNamespace(directory=directory)
+
+
+def test_a_killed_evaluation_goes_on_after_its_last_chunk(run):
+    examples, undisturbed, first, second = Examples(range(400)), Judge(), Judge(kill_at=3), Judge()
+    expected = stages._confusion(run, undisturbed, examples, 'undisturbed')
+    np.testing.assert_array_equal(expected, [[400, sum(range(400))], [0, 3]])
+    with pytest.raises(Killed):
+        stages._confusion(run, first, examples, 'baseline')
+    np.testing.assert_array_equal(stages._confusion(run, second, examples, 'baseline'), expected)
+    assert first.seen + second.seen == undisturbed.seen
+    assert [len(ids) for ids in undisturbed.seen] == [144, 144, 112]  # Whole batches.
+
+
+def test_the_sums_of_another_evaluation_are_not_taken(run):
+    stages._confusion(run, Judge(), Examples(range(10)), 'baseline')
+    judge = Judge()
+    stages._confusion(run, judge, Examples(range(5)), 'best model')
+    assert judge.seen == [(0, 1, 2, 3, 4)]
+
+
+def test_versions_that_were_not_recorded_are_removed(tmp_path):
+    for name in ('1', '2', '3', 'mine'):
+        (tmp_path / name).mkdir()
+    stages._remove_unrecorded(tmp_path, '1')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['1', 'mine']
