@@ -79,9 +79,11 @@ class Place:
 def _seen(*folders):
     """What lies in the folders: names, sizes and times."""
     found = []
-    for path in (path for folder in folders for path in folder.rglob('*')):
-        with contextlib.suppress(FileNotFoundError):
-            found.append((path, path.stat().st_size, path.stat().st_mtime_ns))
+    for place in (place for folder in folders for place in os.walk(folder)):  # os.walk bears what vanishes.
+        for name in place[2]:
+            with contextlib.suppress(FileNotFoundError):
+                stat = os.stat(os.path.join(place[0], name))
+                found.append((place[0], name, stat.st_size, stat.st_mtime_ns))
     return sorted(found)
 
 
