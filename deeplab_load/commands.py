@@ -35,6 +35,8 @@ def _parse(argv: list[str]) -> list[str]:
         left = flags.FLAGS(argv)
     except (flags.Error, OSError) as error:
         sys.exit(_complain(' '.join(str(error).split())))
+    except UnicodeDecodeError:
+        sys.exit(_complain('a file given with --flagfile is not UTF-8 text; give one with an option a line.'))
     return left
 
 

@@ -4,5 +4,9 @@
 class UserError(Exception):
     """A user's mistake, told in one sentence: what is wrong, where, and what to do.
 
-    Commands print the sentence and exit with a non-zero status; no traceback is shown.
+    Commands print the sentence and exit with a non-zero status; no traceback is shown. Names of files are told as they
+    are, but for what would break the line or steer a terminal, which is escaped.
     """
+
+    def __str__(self) -> str:
+        return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())

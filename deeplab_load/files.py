@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 from deeplab_load.errors import UserError
 
@@ -62,6 +64,23 @@ def write_text(final: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all; raises UserError as `replacing`."""
     with replacing(final) as part:
         part.write_text(text)
+
+
+def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+      UserError: the file cannot be read, or holds anything else; the sentence ends in `advice`.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}; {advice}.') from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is damaged; {advice}.') from error
+    if not isinstance(found, dict):
+        raise UserError(f'{path} is damaged; {advice}.')
+    return found
 
 
 def remove(path: pathlib.Path) -> None:

@@ -18,11 +18,12 @@ import tensorflow as tf
 from deeplab_load import files
 from deeplab_load.data.pairs import encode_label_map
 from deeplab_load.errors import UserError
-from deeplab_load.files import sync
+from deeplab_load.files import read_json, sync
 from deeplab_load.shortages import tensorflow_writes
 
 MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
+_ENTRY = {'split': str, 'count': int, 'bytes': int, 'sha256': str}  # Of a shard in the manifest.
 REPAIR = 'the same command with --repair makes it as it was.'
 
 
@@ -205,13 +206,25 @@ def _sha256(path: Path) -> str:
 def _read_manifest(path: Path) -> dict:
     if not path.is_dir():
         raise UserError(f'{path} does not exist: there is no label-map set of that name.')
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f'{path / MANIFEST} is missing or damaged: delete {path}, and it is made again.') from error
+    manifest = read_json(path / MANIFEST, f'delete {path}, and it is made again')
     if manifest.get('format_version') != FORMAT_VERSION:
         raise UserError(f'{path / MANIFEST} has another format than this version writes: delete {path}.')
+    if not _lists_shards(manifest):
+        raise UserError(f'{path / MANIFEST} is damaged: delete {path}, and it is made again.')
     return manifest
+
+
+def _lists_shards(manifest: Mapping) -> bool:
+    """Whether a manifest has all entries that `write_set` writes, with values of their types."""
+    shards = manifest.get('shards')
+    return (
+        {'model_fingerprint', 'data_fingerprint'} <= manifest.keys()
+        and isinstance(shards, dict)
+        and all(
+            isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _ENTRY.items())
+            for entry in shards.values()
+        )
+    )
 
 
 def _check_origin(path: Path, manifest: Mapping, origin: Origin) -> None:

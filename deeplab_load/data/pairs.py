@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from deeplab_load.data.image_files import opened
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
@@ -57,6 +58,8 @@ def read_files(pairs: Sequence[Pair]) -> Iterator[RawPair]:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file; raises UserError naming it if it cannot be read."""
     try:
+        if not path.is_file() and path.exists():
+            raise UserError(f'{path} cannot be read: it is no file.')  # A pipe has no end.
         return path.read_bytes()
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}.') from error
@@ -65,9 +68,11 @@ def read_bytes(path: Path) -> bytes:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file that are not blank, stripped; raises UserError naming it if it is no UTF-8 text."""
     try:
-        text = read_bytes(path).decode('utf-8')
+        text = read_bytes(path).decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.') from error
+    if '\0' in text:
+        raise UserError(f'{path} is not text (byte {text.encode().index(0)} is 0): save it as UTF-8.')
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -88,24 +93,29 @@ def decode_index_png(data: bytes, path: Path) -> np.ndarray:
             f'{path} holds colours, not class indices (PNG colour type {data[25]}, {data[24]} bits): '
             'save the label map as a palette or grey 8-bit PNG.'
         )
-    return decode_png(data, path)
+    return decode_indices(data, path)
 
 
 def holds_indices(data: bytes, path: Path) -> bool:
     """Whether a PNG is a palette or grey 8-bit one; raises UserError naming the file if it is no PNG."""
-    if not data.startswith(PNG_SIGNATURE) or len(data) < 26:
+    if not data.startswith(PNG_SIGNATURE) or data[12:16] != b'IHDR' or len(data) < 26:
         raise UserError(f'{path} is not a PNG file; label maps must be palette or grey 8-bit PNG files.')
     bit_depth, colour_type = data[24], data[25]
     return colour_type == PNG_PALETTE or (colour_type == PNG_GREY and bit_depth == 8)
 
 
+def decode_indices(data: bytes, path: Path) -> np.ndarray:
+    """The uint8 [height, width] label indices of a PNG of which `holds_indices`; raises UserError as `opened`."""
+    pixels = decode_png(data, path)
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        raise UserError(f'{path} has several headers that contradict each other: replace it by a whole PNG file.')
+    return pixels
+
+
 def decode_png(data: bytes, path: Path, mode: str | None = None) -> np.ndarray:
-    """The pixels of a PNG, brought to one of Pillow's modes if given; raises UserError naming a damaged file."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.array(image.convert(mode) if mode else image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f'{path} is a damaged PNG file ({error}): replace it by a whole one.') from error
+    """The pixels of a PNG, brought to one of Pillow's modes if given; raises UserError as `opened`."""
+    with opened(io.BytesIO(data), path, ('PNG',)) as image:
+        return np.array(image.convert(mode) if mode else image)
 
 
 def check_pair(raw: RawPair, spec: DatasetSpec, decode_labels: DecodeLabels) -> CheckedPair:
@@ -139,7 +149,8 @@ def check_pair(raw: RawPair, spec: DatasetSpec, decode_labels: DecodeLabels) -> 
 def _image_size(raw: RawPair) -> tuple[int, int]:
     """Height and width, by the decoder that will read the image later."""
     try:
-        height, width, _ = decode_image(tf.constant(raw.image)).shape
+        with opened(io.BytesIO(raw.image), raw.pair.image):
+            height, width, _ = decode_image(tf.constant(raw.image)).shape
     except tf.errors.InvalidArgumentError as error:
-        raise UserError(f'{raw.pair.image} is a damaged or cut image file: replace it by a whole one.') from error
+        raise UserError(f'{raw.pair.image} cannot be read: it is cut or damaged; give a whole file.') from error
     return height, width

@@ -1,12 +1,15 @@
 """Photographs as users have them: finding the files, and reading any JPEG or PNG as RGB."""
 
 import glob
+import io
 import pathlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from deeplab_load.data.image_files import opened
+from deeplab_load.data.pairs import read_bytes
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.folders import writable_folder
 
@@ -70,14 +73,10 @@ def read_photograph(path: pathlib.Path) -> np.ndarray:
     ones are laid on white.
 
     Raises:
-        UserError: the file cannot be read or is no whole JPEG or PNG file.
+        UserError: as `read_bytes` and `opened`.
     """
-    try:
-        with Image.open(path, formats=('JPEG', 'PNG')) as picture:
-            return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        words = getattr(error, 'strerror', None) or 'it is no whole JPEG or PNG file of a usual size'
-        raise UserError(f'{path} cannot be read: {words}.') from error
+    with opened(io.BytesIO(read_bytes(path)), path) as picture:
+        return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -97,9 +97,11 @@ def folder_digest(contents: Contents) -> str:
 
 
 def check_ids(ids: Sequence[str], path: Path) -> None:
-    """Raises UserError naming the list `path` if it is empty or has an entry twice."""
+    """Raises UserError naming the list `path` if it is empty, or has an entry twice or one that is no name."""
     if not ids:
         raise UserError(f'{path} lists no images: complete it, or remove it so that {path.stem!r} is not offered.')
+    if nameless := {'', '.', '..'}.intersection(ids):
+        raise UserError(f'{path} lists {min(nameless)!r}, which is no name of an image: take it off the list.')
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]

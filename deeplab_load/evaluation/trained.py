@@ -1,6 +1,5 @@
 """Trained models from whatever file they are in: a run, a TF1 checkpoint, a frozen graph, .keras or a SavedModel."""
 
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from deeplab_load.data.preprocessing import decode_image, decode_label_map
 from deeplab_load.data.specs import Colour
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator, Prediction
+from deeplab_load.files import read_json
 from deeplab_load.models import deeplab
 from deeplab_load.models.inference import PLAIN, Inference
 from deeplab_load.models.inference import label_maps as segment
@@ -168,8 +168,11 @@ class SavedModel:
 def _read_legend(file: pathlib.Path) -> Legend | None:
     if not file.exists():
         return None
-    told = json.loads(file.read_text())
-    return tuple(told['classes']), tuple((red, green, blue) for red, green, blue in told['colours'])
+    told = read_json(file, 'export the model again')
+    try:
+        return tuple(map(str, told['classes'])), tuple((red, green, blue) for red, green, blue in told['colours'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{file} is damaged; export the model again.') from error
 
 
 def open_model(

@@ -1,12 +1,12 @@
 """The tables of one experiment: the baseline, Luc et al. and LoAd beside each other."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from deeplab_load.errors import UserError
+from deeplab_load.files import read_json
 from deeplab_load.metrics import Metrics, summarise
 from deeplab_load.reporting import paper
 from deeplab_load.reporting.confusion import AXES, largest_changes, normalised, total
@@ -227,10 +227,10 @@ def _multi_scale_row(label: str, runs: Sequence[Run], model: str, file: str) -> 
 
 
 def _miou(file: Any) -> float:
-    try:
-        return json.loads(file.read_text())['miou']
-    except (ValueError, KeyError) as error:
-        raise UserError(f'{file} is not what `evaluate --json` writes; write it again.') from error
+    miou = read_json(file, 'write it again by `evaluate --json`').get('miou')
+    if not isinstance(miou, float):
+        raise UserError(f'{file} is not what `evaluate --json` writes; write it again.')
+    return miou
 
 
 def options_table(experiment: Experiment, ignored: Sequence[str]) -> Table:

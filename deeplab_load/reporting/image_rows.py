@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from deeplab_load.data.image_files import opened
 from deeplab_load.reporting.pictures import side_by_side
 from deeplab_load.reporting.runs import Experiment, Run
 from deeplab_load.reporting.samples import SAMPLES
@@ -81,13 +82,18 @@ def _thinned(names: Sequence[str]) -> list[str]:
 
 def contact_sheet(rows: Sequence[ImageRow]) -> Image.Image:
     """All rows in one picture, each with its titles above."""
-    strips = [side_by_side([(title, _scaled(Image.open(file))) for title, file in row.pictures]) for row in rows]
+    strips = [side_by_side([(title, _read(file)) for title, file in row.pictures]) for row in rows]
     sheet = Image.new('RGB', (max(s.width for s in strips), sum(s.height for s in strips)), 'white')
     top = 0
     for strip in strips:
         sheet.paste(strip, (0, top))
         top += strip.height
     return sheet
+
+
+def _read(file: pathlib.Path) -> Image.Image:
+    with opened(file, file) as picture:
+        return _scaled(picture)
 
 
 def _scaled(picture: Image.Image) -> Image.Image:

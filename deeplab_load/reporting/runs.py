@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deeplab_load.errors import UserError
+from deeplab_load.files import read_json
 
 ALGORITHMS = {'load': 'LoAd', 'luc': 'Luc et al.', 'pixelwise': 'stage 1'}
 SYMBOLS = {
@@ -54,21 +55,27 @@ def read_run(folder: str | os.PathLike) -> Run:
     """
     path = pathlib.Path(folder)
     options, state = (_read_json(path, name) for name in ('config.json', 'state.json'))
+    if not isinstance(state.get('events_bytes'), int):
+        raise UserError(f'{path / "state.json"} is damaged; put back a copy of it.')
+    # What lies behind events_bytes was written after the last durable state.
+    return Run(path, options, _read_events(path / 'events.jsonl', state['events_bytes']), state)
+
+
+def _read_events(file: pathlib.Path, length: int) -> list[dict[str, Any]]:
     try:
-        # What lies behind events_bytes was written after the last durable state.
-        lines = (path / 'events.jsonl').read_bytes()[: state['events_bytes']].splitlines()
-        return Run(path, options, [json.loads(line) for line in lines], state)
-    except (OSError, ValueError) as error:
-        raise UserError(f'{path / "events.jsonl"} is missing or damaged; put back a copy of it.') from error
+        with open(file, 'rb') as stream:
+            events = [json.loads(line) for line in stream.read(max(0, length)).splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f'{file} is missing or damaged; put back a copy of it.') from error
+    if not all(isinstance(event, dict) and 'event' in event for event in events):
+        raise UserError(f'{file} is damaged: a line of it is no event; put back a copy of it.')
+    return events
 
 
 def _read_json(path: pathlib.Path, name: str) -> dict[str, Any]:
-    try:
-        return json.loads((path / name).read_text())
-    except OSError:
-        raise UserError(f'{path} holds no {name}, so it is no run directory; give the --run_dir of a run.') from None
-    except ValueError:
-        raise UserError(f'{path / name} is damaged; put back a copy of it.') from None
+    if not (path / name).is_file():
+        raise UserError(f'{path} holds no {name}, so it is no run directory; give the --run_dir of a run.')
+    return read_json(path / name, 'put back a copy of it')
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from deeplab_load.lookahead.events import Event
 from deeplab_load.reporting.progress import say
 from deeplab_load.restore import checkpoint
 
+ADVICE = 'put back a copy of it, or choose another --run_dir'
 # The names of what a run writes into checkpoints/ and buffer/.
 SNAPSHOT = re.compile(r'g0|(propagation|end|working|discriminator)-\d+|[a-z0-9-]+-step-\d+|\.part-.*')
 MAP_SET = re.compile(r'g0|(peak|end)-\d+|\..*\.(partial|removed)')
@@ -187,9 +188,9 @@ class RunDirectory:
             if self.previous_state_file.exists() or any(_matching(self.checkpoints, SNAPSHOT)) or events > 1:
                 raise UserError(f'{file} is missing; put back a copy of it, or choose another --run_dir.')
             return {}
-        record = _read_json(file)
-        if not isinstance(record, dict) or record.pop('sha256', None) != _digest_of(record):
-            raise UserError(_damaged(file))
+        record = _read_record(file)
+        if record.pop('sha256', None) != _digest_of(record):
+            raise UserError(f'{file} is damaged; {ADVICE}.')
         return record
 
     def _whole_state(self, file: pathlib.Path) -> dict[str, Any]:
@@ -260,7 +261,7 @@ class RunDirectory:
 
     def _needed(self, kind: str) -> set[str]:
         states = (file for file in (self.state_file, self.previous_state_file) if file.exists())
-        return {name for file in states for name in _read_json(file)[kind]}
+        return {name for file in states for name in _read_record(file)[kind]}
 
 
 def has_begun(record: dict[str, Any]) -> bool:
@@ -293,15 +294,16 @@ def read_config(run_dir: pathlib.Path) -> dict[str, Any]:
     return _read_json(run_dir / 'config.json')
 
 
-def _damaged(file: pathlib.Path) -> str:
-    return f'{file} is damaged; put back a copy of it, or choose another --run_dir.'
+def _read_record(file: pathlib.Path) -> dict[str, Any]:
+    record = _read_json(file)
+    kinds = {'events_bytes': int, 'events_sha256': str, 'snapshots': dict, 'sets': list}
+    if not all(isinstance(record.get(key), kind) for key, kind in kinds.items()):
+        raise UserError(f'{file} is damaged; {ADVICE}.')
+    return record
 
 
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except ValueError:
-        raise UserError(_damaged(file)) from None
+    return files.read_json(file, ADVICE)
 
 
 def _refuse_changes(path: pathlib.Path, before: dict[str, Any], now: dict[str, Any], unbound: set[str]) -> None:

@@ -210,8 +210,8 @@ DAMAGE = {
     extra: r'train\.tfrecord-00003-of-00003 is extra',
     stale: r'train\.tfrecord-00000-of-00003 is stale',
     flipped_bit: r'train\.tfrecord-00000-of-00003 is stale',
-    no_manifest: r'manifest\.json is missing or damaged',
-    cut_manifest: r'manifest\.json is missing or damaged',
+    no_manifest: r'manifest\.json cannot be read: No such file or directory',
+    cut_manifest: r'manifest\.json is damaged',
     other_format: r'manifest\.json has another format',
 }
 

@@ -189,8 +189,8 @@ def no_voc2012(root: pathlib.Path) -> None:
 
 
 BAD_INPUT = {
-    cut_image: r'JPEGImages/img_1\.jpg is a damaged or cut image file',
-    no_image: r'JPEGImages/img_1\.jpg is a damaged or cut image file',
+    cut_image: r'JPEGImages/img_1\.jpg cannot be read: it is ',
+    no_image: r'JPEGImages/img_1\.jpg cannot be read: it is no whole JPEG or PNG file',
     missing_image: r"JPEGImages/img_1\.jpg is missing, although split 'train' lists 'img_1'",
     missing_mask: r"SegmentationClass/img_4\.png is missing, although split 'val' lists 'img_4'",
     other_size: r'img_1\.png is 19x24 pixels but its image .*img_1\.jpg is 18x24',
@@ -198,8 +198,8 @@ BAD_INPUT = {
     rgb_mask: r'img_1\.png holds colours, not class indices',
     grey_mask_of_16_bits: r'img_1\.png holds colours, not class indices .*16 bits',
     jpeg_mask: r'img_1\.png is not a PNG file',
-    cut_mask: r'img_1\.png is a damaged PNG file',
-    damaged_mask: r'img_1\.png is a damaged PNG file',
+    cut_mask: r'img_1\.png cannot be read: it is no whole PNG file',
+    damaged_mask: r'img_1\.png cannot be read: it is no whole PNG file',
     empty_list: r'train\.txt lists no images',
     doubled_entry: r"train\.txt lists 'img_1' more than once",
     no_lists: r'ImageSets/Segmentation holds none of train\.txt.* --vocdevkit',

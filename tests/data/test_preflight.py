@@ -90,7 +90,7 @@ def test_the_command_tells_every_fault_by_its_file_and_then_what_is_in_the_data(
     faulty = check(*options)
     assert faulty.returncode == 2
     assert 'masks/im 4.png is 7x7 pixels but its image' in faulty.stdout.splitlines()[0]
-    assert 'masks/im 3.png is a damaged PNG file' in faulty.stdout.splitlines()[1]
+    assert 'masks/im 3.png cannot be read: it is no whole PNG file' in faulty.stdout.splitlines()[1]
     assert faulty.stderr.splitlines()[-1] == 'deeplab_load: Faults in folder: 2. Mend them and check again.'
     mask.write_bytes(whole)
     (folder / 'train.txt').write_text('im 0\nim 2\n')

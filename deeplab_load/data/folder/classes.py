@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_load.data.pairs import decode_png, holds_indices, read_lines
+from deeplab_load.data.pairs import decode_indices, decode_png, holds_indices, read_lines
 from deeplab_load.data.specs import Colour, pascal_colours
 from deeplab_load.errors import UserError
 
 FILE = 'classes.txt'
 VOID_NAME, VOID = 'void', 255
-LINE = re.compile(r'(?P<name>.*?\S)(?:\s+(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+))?')
+LINE = re.compile(r'(?P<name>.*?\S)(?:\s+(?P<red>\d{1,9})\s+(?P<green>\d{1,9})\s+(?P<blue>\d{1,9}))?')
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ClassTable:
         Raises UserError naming the file and the first label or colour that the table lacks.
         """
         if holds_indices(data, path):
-            return self._from_labels(decode_png(data, path), path)
+            return self._from_labels(decode_indices(data, path), path)
         if self.colours is None:
             raise UserError(
                 f'{path} holds colours, not class indices: give each line of {self.path} its colour (`name red green '

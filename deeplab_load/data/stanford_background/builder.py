@@ -52,9 +52,9 @@ def decode_regions(data: bytes, path: Path) -> np.ndarray:
     rows = [line.split() for line in data.splitlines() if line.strip()]
     try:
         labels = np.array(rows, dtype=np.int32)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(f'{path} is not a matrix of integers: replace it by a whole one.') from error
     void = STANFORD_BACKGROUND.ignore_label
-    if labels.ndim != 2 or labels.max() >= void:
+    if labels.ndim != 2 or not labels.size or labels.max() >= void:
         raise UserError(f'{path} is not a matrix of class numbers: replace it by a whole one.')
     return np.where(labels < 0, void, labels).astype(np.uint8)
