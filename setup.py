@@ -42,6 +42,7 @@ setup(
             'deeplab-load-evaluate=deeplab_load.evaluate:main',
             'deeplab-load-predict=deeplab_load.predict:main',
             'deeplab-load-report=deeplab_load.report:main',
+            'deeplab-load-sweep=deeplab_load.sweep:main',
             'deeplab-load-zoo=deeplab_load.zoo:main',
         ]
     },

@@ -340,7 +340,9 @@ def arm_options() -> frozenset[str]:
     names = {field.name for field in dataclasses.fields(Config)}
     prefixed = {name for name in names if name.startswith(('adversarial_', 'buffer_', 'discriminator'))}
     limits = {field.name for field in dataclasses.fields(Limits)}
-    return frozenset({'algorithm', 'generator_map', 'steps_per_propagation'} | prefixed | limits)
+    return frozenset(
+        {'algorithm', 'fakes', 'generator_map', 'optimizer_slots', 'steps_per_propagation'} | prefixed | limits
+    )
 
 
 def digest(config: Any) -> str:

@@ -11,7 +11,17 @@ import pytest
 from absl import flags
 
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config, EvaluateConfig, define_flags, digest, from_flags, to_json
+from deeplab_load.config import (
+    NETWORK,
+    NEUTRAL,
+    Config,
+    EvaluateConfig,
+    arm_options,
+    define_flags,
+    digest,
+    from_flags,
+    to_json,
+)
 from deeplab_load.data.specs import NAMES
 from deeplab_load.errors import UserError
 
@@ -171,6 +181,13 @@ def test_a_mistaken_command_gets_one_sentence(module, argv, sentence):
     assert sentence in outcome.stderr
     assert outcome.stderr.count('\n') == 1
     assert 'Traceback' not in outcome.stderr
+
+
+def test_every_option_of_the_adversarial_stage_may_tell_arms_apart():
+    names = [field.name for field in dataclasses.fields(Config)]
+    stage = set(names[names.index('beta_l') :]) - {field.name for field in NETWORK}
+    assert stage <= arm_options() | NEUTRAL
+    assert arm_options() - stage == {'algorithm'}
 
 
 def test_help_names_the_options():

@@ -18,7 +18,7 @@ FLOORS = (
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     (
         *('config', 'commands', 'data.__main__', 'runs', 'stages', 'appraisal', 'published'),
-        *('main', 'evaluate', 'predict', 'report', 'zoo'),
+        *('main', 'evaluate', 'predict', 'report', 'sweep', 'grid', 'zoo'),
     ),
 )
 NO_TENSORFLOW = tuple(f'deeplab_load.{name}' for name in FLOORS[0])

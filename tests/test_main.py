@@ -14,7 +14,7 @@ from deeplab_load.data import label_maps
 from deeplab_load.metrics import summarise
 
 from .lookahead.replay import replay_run
-from .storm import ROOT, Place, command, differences, kill_in
+from .storm import OPTIONS, ROOT, Place, command, differences, kill_in
 
 
 def run(*args):
@@ -150,6 +150,19 @@ def test_a_fork_goes_on_in_a_copy_under_other_options(finished, data_dir, tmp_pa
     refused = run(finished[0], data_dir, f'--fork={folder}')
     assert refused.returncode == 2
     assert '--beta_u was 0.01 and is 0.001' in refused.stderr
+
+
+def test_a_sweep_skips_what_is_finished_and_goes_on_past_what_fails(finished, data_dir, tmp_path):
+    shutil.copytree(finished[0], tmp_path / 'seed=0')
+    (tmp_path / 'seed=1').mkdir()
+    (tmp_path / 'seed=1' / 'letter.txt').touch()
+    argv = [*OPTIONS, f'--data_dir={data_dir}', f'--run_dir={tmp_path}', '--seeds=1,0']
+    command = [sys.executable, '-m', 'deeplab_load.sweep', *argv]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert outcome.returncode == 1
+    assert '[1/2] seed=1: failed with exit status 2: deeplab_load: --run_dir=' in outcome.stdout
+    assert '[2/2] seed=0: finished before' in outcome.stdout
+    assert (tmp_path / 'report' / 'table-9.csv').read_text().splitlines()[1].startswith('shapes,mobilenet_v2 0.1,')
 
 
 def test_another_option_on_the_same_folder_is_refused(finished, data_dir):

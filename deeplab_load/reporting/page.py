@@ -71,8 +71,8 @@ def table(content: Table) -> str:
     rows = '\n'.join(_table_row(content, number) for number in range(len(content.rows)))
     note = f'<p class="note">{escape(content.note)}</p>' if content.note else ''
     return (
-        f'{heading(3, content.title)}\n<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
-        f'<tbody>{rows}</tbody></table></div>{note}'
+        f'<section>{heading(3, content.title)}\n<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
+        f'<tbody>{rows}</tbody></table></div>{note}</section>'
     )
 
 

@@ -58,7 +58,7 @@ def write_run(folder, *, seed=0, gain=0.01, finished=True, samples=True, mus=Non
             success=best.miou - baseline.miou >= 0.001, stopped_by='total_cycles',
         )  # fmt: skip
         log.append(result)
-        record |= {'result': result.record(), 'best': matrices[1].tolist()}
+        record |= {'result': result.record(), 'best': matrices[1].tolist(), 'exported': {}}
     folder.mkdir(parents=True)
     lines = [json.dumps({**e.record(), 'time': 1000 + SECONDS_A_STEP * n}) for n, e in enumerate(log)]
     (folder / 'events.jsonl').write_text('\n'.join(lines) + '\n')
