@@ -56,6 +56,12 @@ NETWORKS = {
         Block('block4', 512, 3, stride=1),
     ),
 }
+# Channels of the three convolutions before the pooling of the beta variants.
+BETA_ROOTS = {
+    'resnet_v1_18': (16, 16, 32),
+    'resnet_v1_50': (64, 64, 128),
+    'resnet_v1_101': (64, 64, 128),
+}
 # By the decoder's stride the block of whose last but one unit it takes the last convolution.
 LOW_LEVEL_BLOCKS = {4: 'block1', 8: 'block2', 16: 'block3'}
 
@@ -106,9 +112,8 @@ def backbone(x: keras.KerasTensor, architecture: Architecture, scope: ArgScope) 
 def _root(x: keras.KerasTensor, name: str, scope: ArgScope, *, beta: bool) -> keras.KerasTensor:
     """One 7x7 or, for beta, three 3x3 convolutions, and pooling."""
     if beta:
-        x = _convolution(x, 64, f'{name}.conv1_1', scope, kernel_size=3, stride=2)
-        x = _convolution(x, 64, f'{name}.conv1_2', scope, kernel_size=3)
-        x = _convolution(x, 128, f'{name}.conv1_3', scope, kernel_size=3)
+        for index, filters in enumerate(BETA_ROOTS[name], start=1):
+            x = _convolution(x, filters, f'{name}.conv1_{index}', scope, kernel_size=3, stride=2 if index == 1 else 1)
     else:
         x = _convolution(x, 64, f'{name}.conv1', scope, kernel_size=7, stride=2)
     return keras.layers.MaxPooling2D(3, 2, padding='same', name=f'{name}.pool1')(x)

@@ -18,6 +18,10 @@ def backbone(variant: str, output_stride: int = 16, **changes) -> tuple[keras.Mo
 # Three 3x3 convolutions for one of 7x7, and a first unit on 128 channels for 64.
 BETA = 9 * (3 * 64 + 64 * 64 + 64 * 128) + 2 * (64 + 64 + 128) - (49 * 3 * 64 + 2 * 64) + 64 * (64 + 256)
 
+# ResNet-18's have a quarter of the channels (resnet_v1_18_beta's root_depth_multiplier), and its shortcut is new.
+BETA_18 = 9 * (3 * 16 + 16 * 16 + 16 * 32) + 2 * (16 + 16 + 32) - (49 * 3 * 64 + 2 * 64)
+BETA_18 += 32 * 64 + 2 * 64 - 9 * 32 * 64
+
 
 @pytest.mark.parametrize(
     ('variant', 'parameters'),
@@ -26,6 +30,7 @@ BETA = 9 * (3 * 64 + 64 * 64 + 64 * 128) + 2 * (64 + 64 + 128) - (49 * 3 * 64 + 
         ('resnet_v1_18', 11_689_512 - 513_000),
         ('resnet_v1_50', 25_557_032 - 2_049_000),
         ('resnet_v1_101', 44_549_160 - 2_049_000),
+        ('resnet_v1_18_beta', 11_689_512 - 513_000 + BETA_18),
         ('resnet_v1_50_beta', 25_557_032 - 2_049_000 + BETA),
     ],
 )
