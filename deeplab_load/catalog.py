@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeplab_load.errors import UserError
-from deeplab_load.spellings import option, read, typed
+from deeplab_load.spellings import is_given, option, read, typed
 
 ARCHIVES = 'https://download.tensorflow.org/models/'
 
@@ -117,10 +117,10 @@ class Architecture:
             UserError: an unknown flag, a missing one, or a value that cannot be converted.
         """
         for flag in ('model_variant', 'num_classes'):
-            _require(flags.get(flag) not in ('', None), flag, None, 'given')
+            _require(is_given(flags.get(flag)), flag, None, 'given')
         for flag, only in FIXED_FLAGS.items():
             value = flags.get(flag)
-            kept = value in ('', None) or (only is not None and read(flag, value, type(only)) == only)
+            kept = not is_given(value) or (only is not None and read(flag, value, type(only)) == only)
             _require(kept, flag, value, f'{only}, as in every published network')
         others = (*INFERENCE_FLAGS, *FIXED_FLAGS)
         given = typed(cls, {flag: value for flag, value in flags.items() if flag not in others})

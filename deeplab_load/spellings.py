@@ -37,11 +37,16 @@ def typed(cls: type, flags: Mapping[str, Any]) -> dict[str, Any]:
     """
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
-    given = {flag: value for flag, value in flags.items() if value not in ('', None)}
+    given = {flag: value for flag, value in flags.items() if is_given(value)}
     for flag in given:
         if flag not in names:
             raise UserError(f'the flag is {flag!r} but must be one of {", ".join(names)}')
     return {flag: read(flag, value, hints[flag]) for flag, value in given.items()}
+
+
+def is_given(value: Any) -> bool:
+    """Whether a flag has a value; an array's is never compared with a string."""
+    return not (value is None or (isinstance(value, str) and value == ''))
 
 
 def read(flag: str, value: Any, hint: Any) -> Any:

@@ -123,7 +123,12 @@ def test_a_zoo_name_needs_no_flag(checkpoint, tmp_path):
         ({**SMALL, 'num_classes': 3, 'rate': 1}, "the flag is 'rate' but must be one of"),
         ({**SMALL, 'num_classes': 3, 'output_stride': 'x'}, "output_stride is 'x'"),
         ({**SMALL, 'num_classes': 3, 'crop_size': 65}, 'crop_size is 65 but must be a height and a width'),
+        *(
+            ({**SMALL, 'num_classes': 3, 'crop_size': size}, 'crop_size is .* but must be a height and a width')
+            for size in ('a,b', (0, 65), (-1, 65), (65.5, 65), (65, 65, 3), (65, None))
+        ),
         ({**SMALL, 'num_classes': 3, 'inference_scales': 'a'}, "inference_scales is 'a'"),
+        ({**SMALL, 'num_classes': 3, 'fresh_head': 'logits'}, "fresh_head is 'logits' but there is no checkpoint"),
     ],
 )
 def test_mistakes(flags, words):
@@ -161,6 +166,37 @@ def test_label_maps_have_the_images_sizes():
     for mine, other in zip(maps, deeplab_load.label_maps(any_size, photos(), crop_size='65,65'), strict=True):
         np.testing.assert_array_equal(mine, other)
     assert [m.shape for m in deeplab_load.label_maps(any_size, photos())] == [m.shape for m in maps]
+
+
+def test_arrays_are_values_of_flags_too():
+    model = deeplab_load.segmentor(
+        **SMALL, num_classes=3, atrous_rates=np.array([2, 4, 6]), crop_size=np.array([65, 33])
+    )
+    assert (rates(model), model.input_shape[1:3]) == ([2, 4, 6], (65, 33))
+
+
+@pytest.mark.parametrize(
+    ('image', 'flags', 'words'),
+    [
+        (np.zeros((40, 50), np.uint8), {}, r'image 1 is uint8 \[40, 50\] but must be pixels'),
+        (np.zeros((40, 50, 4), np.uint8), {}, r'image 1 is uint8 \[40, 50, 4\]'),
+        (np.zeros((0, 50, 3), np.uint8), {}, r'image 1 is uint8 \[0, 50, 3\]'),
+        ('photo.png', {}, 'image 1 is .* but must be pixels'),
+        (photos()[0], {'min_resize_value': 129}, 'resizes image 0 to 129x129, more than the crop of 65x65'),
+    ],
+)
+def test_mistaken_images(image, flags, words):
+    model = deeplab_load.segmentor(**SMALL, num_classes=3, crop_size=(65, 65))
+    with pytest.raises(UserError, match=words):
+        deeplab_load.label_maps(model, [photos()[0], image], **flags)
+
+
+def test_label_maps_of_models_that_have_none():
+    image = keras.Input((65, 65, 3))
+    with pytest.raises(UserError, match='is no segmentor'):
+        deeplab_load.label_maps(keras.Model(image, keras.layers.Conv2D(3, 1)(image)), photos())
+    with pytest.raises(UserError, match='has 257 classes, but a label map holds 256'):
+        deeplab_load.label_maps(deeplab_load.segmentor(**SMALL, num_classes=257), photos())
 
 
 def test_inference_flags_are_kept_for_label_maps_or_given_there():

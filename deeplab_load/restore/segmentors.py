@@ -15,9 +15,11 @@ from deeplab_load.models.inference import Inference
 from deeplab_load.restore.download import downloaded
 from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.restoring import restore
+from deeplab_load.spellings import is_given, read
 
 # The layers that take a backbone's features, which have the output stride.
 _FIRST_OF_HEAD = ('aspp0', 'meta_architecture.branch0_depthwise')
+MOST_CLASSES = 256  # of a label map in uint8
 _PROBE = (1025, 1025)  # a size that every network takes
 
 
@@ -78,6 +80,8 @@ def segmentor(
     network = Architecture.from_flags(given) if checkpoint is None else inspect(os.fspath(checkpoint)).asked(given)
     model = build_segmentor(network, crop_size=_size(crop_size))
     fresh = 'logits' if fresh_head is True else fresh_head or None
+    if fresh and checkpoint is None:
+        raise UserError(f'fresh_head is {fresh!r} but there is no checkpoint: without one all weights are fresh')
     model.restoration = checkpoint and restore(model, os.fspath(checkpoint), fresh_head=fresh)
     model.inference = asked
     return model
@@ -99,21 +103,26 @@ def label_maps(
         uint8 [height, width] for each image, at its own size.
 
     Raises:
-        UserError: an unknown flag, or a value that cannot be.
+        UserError: an unknown flag, a value that cannot be, a model of another kind or of more classes than uint8 can
+            tell, or an image of another kind.
     """
     unknown = sorted(set(flags) - set(INFERENCE_FLAGS))
     if unknown:
         raise UserError(f'the flag {unknown[0]!r} is unknown here: there are {", ".join(INFERENCE_FLAGS)}')
     asked = Inference.from_flags(flags) if flags else getattr(model, 'inference', inference.PLAIN)
     output_stride, logits_stride = strides(model)
+    if model.output_shape[-1] > MOST_CLASSES:
+        raise UserError(f'the model has {model.output_shape[-1]} classes, but a label map holds {MOST_CLASSES} at most')
     fixed = _size(crop_size) or _fixed_size(model)
     network = model if asked.inference_scales == asked.image_pyramid == (1.0,) else any_size(model)
     maps = []
-    for image in images:
+    for number, image in enumerate(map(np.asarray, images)):
+        crop = fixed or _next_size(image, output_stride)
+        _require_image(image, number, crop, output_stride, asked)
         labels = inference.label_maps(
             network,
-            np.asarray(image)[np.newaxis],
-            crop_size=fixed or _next_size(image, output_stride),
+            image[np.newaxis],
+            crop_size=crop,
             output_stride=output_stride,
             decoder_output_stride=logits_stride,
             model_variant=model.name,
@@ -121,6 +130,21 @@ def label_maps(
         )
         maps.append(labels[0].numpy().astype(np.uint8))
     return maps
+
+
+def _require_image(
+    image: np.ndarray, number: int, crop_size: tuple[int, int], output_stride: int, asked: Inference
+) -> None:
+    if image.dtype.kind not in 'uif' or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UserError(
+            f'image {number} is {image.dtype} {list(image.shape)} but must be pixels [height, width, 3] of 0 to 255'
+        )
+    height, width = map(int, inference.entering_size(image.shape[:2], crop_size, output_stride, asked))
+    if height > crop_size[0] or width > crop_size[1]:
+        raise UserError(
+            f'min_resize_value={asked.min_resize_value} resizes image {number} to {height}x{width}, '
+            f'more than the crop of {crop_size[0]}x{crop_size[1]}: lower it, or give max_resize_value'
+        )
 
 
 def any_size(model: keras.Model) -> keras.Model:
@@ -132,7 +156,9 @@ def any_size(model: keras.Model) -> keras.Model:
 def strides(model: keras.Model) -> tuple[int, int]:
     """(stride of the features, stride of the logits) of a segmentor, told from what its layers make of an image."""
     names = {layer.name for layer in model.layers}
-    first = next(name for name in _FIRST_OF_HEAD if name in names)
+    first = next((name for name in _FIRST_OF_HEAD if name in names), None)
+    if first is None:
+        raise UserError(f'the model {model.name} is no segmentor of this package')
     features = keras.Model(model.input, model.get_layer(first).output)
     return _stride(features), _stride(model)
 
@@ -144,12 +170,14 @@ def _stride(model: keras.Model) -> int:
 
 
 def _size(crop_size: Any) -> tuple[int, int] | None:
-    if crop_size is None or crop_size == '':
+    if not is_given(crop_size):
         return None
     try:
-        height, width = (int(side) for side in (crop_size.split(',') if isinstance(crop_size, str) else crop_size))
-    except (TypeError, ValueError) as error:
-        raise UserError(f'crop_size is {crop_size!r} but must be a height and a width, such as (513, 513)') from error
+        height, width = read('crop_size', crop_size, tuple[int, ...])
+    except (UserError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise UserError(f'crop_size is {crop_size!r} but must be a height and a width, such as (513, 513)')
     return height, width
 
 
