@@ -107,7 +107,7 @@ def open_for(config: ModelOptions, location: Location, spec: DatasetSpec | None,
         inference=Inference(inference_scales=config.eval_scales, add_flipped_images=config.eval_flip),
     )
     stride = model.setting['output_stride']
-    say(f'{location.path}' + (f' at output stride {stride}.' if stride else ', a SavedModel.'))
+    say(f'{location.path}' + (f' at output stride {stride}.' if stride else '.'))
     return model
 
 

@@ -179,6 +179,9 @@ class Config(Recipe, DataOptions):
         'load', 'load, luc (alternating steps of D and g), or pixelwise: stage 1 only.', ('load', 'luc', 'pixelwise')
     )
     # The segmentor.
+    segmentor: str | None = option(
+        None, 'Function that builds another segmentor than DeepLab: package.module:function (models/foreign.py).'
+    )
     checkpoint: str | None = option(
         None, 'TF1 checkpoint to start from (prefix or folder), or frozen graph (*.pb); it says what the network is.'
     )
@@ -272,10 +275,23 @@ class Config(Recipe, DataOptions):
         if self.discriminator_batches == 'paired':
             demand(self.discriminator_batch_size % 2 == 0, self, 'discriminator_batch_size', 'even, for pairs')
         _demand_crop(self, 'train_crop_size')
+        if self.segmentor:
+            self._require_no_deeplab()
         if self.algorithm == 'luc':
             demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
         require_formats(self.export)
         self.limits()
+
+    def _require_no_deeplab(self) -> None:
+        """Raises UserError for options that presuppose DeepLab's network or the names of its variables."""
+        presupposing = (
+            'fresh_head', 'recipe', 'batch_norm_decay', 'weight_decay', 'last_layer_gradient_multiplier',
+            'last_layers_contain_logits_only', 'image_pyramid',
+        )  # fmt: skip
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        given = [*self.network(), *(name for name in presupposing if getattr(self, name) != defaults[name])]
+        if given:
+            raise UserError(f'--segmentor={self.segmentor} is not for --{given[0]}, which is of DeepLab; leave it out.')
 
     def network(self) -> dict[str, Any]:
         """The options of the network that were given."""

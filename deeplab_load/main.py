@@ -15,10 +15,11 @@ def main() -> None:
 
 def job(config: Config) -> None:
     """Runs the main job from its beginning, or from where its run directory stands."""
-    stages = load_quietly('deeplab_load.stages')  # TensorFlow is loaded once the flags are right.
+    # TensorFlow is loaded once the flags are right.
+    networks, stages = (load_quietly(f'deeplab_load.{name}') for name in ('networks', 'stages'))
     with stages.run_directory(config) as run:
-        segmentor, restored = stages.build_segmentor(config, run)
-        discriminator = stages.build_discriminator(config, run)
+        segmentor, restored = networks.build_segmentor(config, run.directory)
+        discriminator = networks.build_discriminator(config, run.directory)
         data = stages.prepare_data(config, run)
         stages.start(config, run, segmentor, restored, data)
         judge = stages.evaluator(config, run, segmentor, data)

@@ -12,11 +12,10 @@ import numpy as np
 
 from deeplab_load import config as options
 from deeplab_load import files
-from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config
 from deeplab_load.data import preflight
 from deeplab_load.data.examples import Examples, holdout
-from deeplab_load.data.preparation import find_spec, prepare
+from deeplab_load.data.preparation import prepare
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator
@@ -25,18 +24,15 @@ from deeplab_load.lookahead.algorithm import load, stopped_by
 from deeplab_load.lookahead.alternating import alternate
 from deeplab_load.lookahead.state import LoadState
 from deeplab_load.metrics import Metrics, summarise
-from deeplab_load.models import deeplab
-from deeplab_load.models import discriminator as discriminators
+from deeplab_load.networks import network_name, windows
 from deeplab_load.reporting import samples
 from deeplab_load.reporting.events import sentence
 from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.report import write_report
 from deeplab_load.reporting.runs import ALGORITHMS, read_run
 from deeplab_load.reporting.tables import metrics_table
-from deeplab_load.restore.inspection import inspect
-from deeplab_load.restore.mobilenet_v1 import restore_discriminator
-from deeplab_load.restore.names import tf1_variables
-from deeplab_load.restore.restoring import Restoration, restore
+from deeplab_load.restore.names import named_variables
+from deeplab_load.restore.restoring import Restoration
 from deeplab_load.restore.segmentors import strides
 from deeplab_load.runs import Run
 from deeplab_load.runs import run_directory as run_directory
@@ -44,7 +40,6 @@ from deeplab_load.serving import export as serving
 from deeplab_load.serving.agreement import agreement_table
 from deeplab_load.serving.export import ExportOptions, Sources
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
-from deeplab_load.training.durable import has_begun
 from deeplab_load.training.lookahead import repair_sets, run_lookahead
 from deeplab_load.training.luc import LucPlayers
 from deeplab_load.training.pixelwise import train_pixelwise
@@ -64,11 +59,6 @@ class Data:
     eval_crop_size: tuple[int, int]
 
 
-def dataset_spec(config: Config) -> DatasetSpec:
-    """What is known of the data set before it is prepared."""
-    return find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
-
-
 def prepare_data(config: Config, run: Run) -> Data:
     """Prepares the data set, or finds it prepared, and says what is in it."""
     prepared = prepare(
@@ -81,13 +71,14 @@ def prepare_data(config: Config, run: Run) -> Data:
     )
     spec = prepared.spec
     validation = prepared.examples(spec.validation_split)
+    train_crop_size, eval_crop_size = windows(config, spec)
     data = Data(
         spec=spec,
         train=prepared.examples(config.train_split or spec.train_split),
         holdout=holdout(validation, fraction=config.holdout_fraction),
         evaluation=prepared.examples(spec.evaluation_split),
-        train_crop_size=_size(config.train_crop_size) or spec.train_crop_size,
-        eval_crop_size=_size(config.eval_crop_size) or spec.eval_crop_size,
+        train_crop_size=train_crop_size,
+        eval_crop_size=eval_crop_size,
     )
     say(
         f'Data ready: {spec.name}, {len(data.train)} images to train on, {len(data.evaluation)} to evaluate on '
@@ -98,65 +89,10 @@ def prepare_data(config: Config, run: Run) -> Data:
     return data
 
 
-def _size(values: tuple[int, ...]) -> tuple[int, int] | None:
-    return (values[0], values[1]) if values else None
-
-
-def build_segmentor(config: Config, run: Run) -> tuple[keras.Model, Restoration | None]:
-    """Builds the segmentor that the options describe; restores it where there is a checkpoint.
-
-    This comes before the data, whose preparation may take long, so that a wrong checkpoint is told at once.
-    """
-    if not (config.checkpoint or config.trains):
-        raise UserError('There is nothing to start from: give --checkpoint, or stage 1 by --pixelwise_epochs.')
-    config.require_label_weights(dataset_spec(config).num_classes)
-    segmentor = deeplab.build_segmentor(
-        _architecture(config, run),
-        fine_tune_batch_norm=config.fine_tune_batch_norm,
-        batch_norm_decay=config.batch_norm_decay,
-        seed=config.seed,
-    )
-    if not config.checkpoint or has_begun(run.directory.read_state()):
-        return segmentor, None
-    return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)
-
-
-def build_discriminator(config: Config, run: Run) -> keras.Model:
-    """Builds D, with the weights of an ImageNet checkpoint where there is one and the run has no D yet."""
-    model = discriminators.build_discriminator(
-        dataset_spec(config).num_classes,
-        network=config.discriminator,
-        sees=config.discriminator_input,
-        size=config.discriminator_size,
-        alpha=config.discriminator_alpha,
-        dropout=config.discriminator_dropout,
-        seed=config.seed,
-    )
-    if config.discriminator_checkpoint and 'discriminator' not in run.directory.read_state():
-        restored = restore_discriminator(model, config.discriminator_checkpoint)
-        say(f'Discriminator started from {config.discriminator_checkpoint}:\n{restored.table()}')
-    return model
-
-
-def _architecture(config: Config, run: Run) -> Architecture:
-    """The network that the options ask for, of the checkpoint that the run begins with where there is one."""
-    flags = {'num_classes': dataset_spec(config).num_classes, **config.network()}
-    if not config.checkpoint:
-        return Architecture.from_flags({'model_variant': 'mobilenet_v2', **flags})
-    g0 = run.directory.prefix('g0')
-    return inspect(g0 if run.directory.has_snapshot('g0') else config.checkpoint).asked(flags)
-
-
-def _network_name(architecture: Architecture) -> str:
-    """The backbone, and its depth multiplier where it is not 1."""
-    depth = architecture.depth_multiplier
-    return architecture.model_variant + (f' {depth:g}' if depth != 1 else '')
-
-
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
     _bind_data(run, data)
-    variables = tf1_variables(segmentor)
+    variables = named_variables(segmentor)
     record = run.directory.read_state()
     if 'g0' in record['snapshots']:
         for name, value in run.directory.read_snapshot('g0').items():
@@ -178,7 +114,7 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
         )
         if 'training' not in record:  # Of stage 1 that was interrupted, only its last part could be timed.
             record['stage_1_seconds'] = round(time.monotonic() - began, 3)
-    record['network'] = _network_name(_architecture(config, run))
+    record['network'] = network_name(config, run.directory)
     run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in variables.items()})
     run.directory.write_state({k: v for k, v in record.items() if k != 'training'}, snapshots=['g0'])
 

@@ -17,7 +17,7 @@ FLOORS = (
     ('models', 'losses', 'metrics', 'shortages'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     (
-        *('config', 'commands', 'data.__main__', 'runs', 'stages', 'appraisal', 'published'),
+        *('config', 'commands', 'data.__main__', 'runs', 'networks', 'stages', 'appraisal', 'published'),
         *('main', 'evaluate', 'predict', 'report', 'sweep', 'grid', 'zoo'),
     ),
 )

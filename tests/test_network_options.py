@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from deeplab_load import stages
+from deeplab_load import networks, stages
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config
 from deeplab_load.data.specs import get_spec
@@ -38,7 +38,7 @@ def built(tmp_path, name='run', **options):
     """The segmentor of a run, and what was restored."""
     config = Config(dataset='shapes', run_dir=str(tmp_path / name), pixelwise_epochs=1, **options)
     with stages.run_directory(config) as run:
-        return stages.build_segmentor(config, run)
+        return networks.build_segmentor(config, run.directory)
 
 
 def saved(tmp_path, architecture):
@@ -96,13 +96,13 @@ def test_a_run_goes_on_without_its_checkpoint(tmp_path):
     prefix = saved(tmp_path, FULL)
     config = Config(dataset='shapes', run_dir=str(tmp_path / 'run'), checkpoint=prefix, atrous_rates=(1, 2, 3))
     with stages.run_directory(config) as run:
-        segmentor, _ = stages.build_segmentor(config, run)
+        segmentor, _ = networks.build_segmentor(config, run.directory)
         run.directory.save_snapshot('g0', {n: v.numpy() for n, v in tf1_variables(segmentor).items()})
         run.directory.write_state(run.directory.read_state(), snapshots=['g0'])
     for file in tmp_path.glob('model.ckpt.*'):
         file.unlink()
     with stages.run_directory(config) as run:
-        segmentor, restored = stages.build_segmentor(config, run)
+        segmentor, restored = networks.build_segmentor(config, run.directory)
     assert restored is None
     assert rates(segmentor) == [1, 2, 3]
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab_load.catalog import mean_pixel
 from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
+from deeplab_load.models.foreign import padding_colour
 from deeplab_load.models.inference import PLAIN, Inference, crop_labels, upsampled_logits
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.segmentors import any_size, strides
@@ -43,7 +43,7 @@ class Evaluator:
     ):
         self.crop_size, self.batch_size, self.check = crop_size, batch_size, check
         self.num_classes = segmentor.output_shape[-1]
-        self.colour = mean_pixel(segmentor.name)
+        self.colour = padding_colour(segmentor)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
         self._mapper = tf.function(label_mapper(segmentor, inference), input_signature=[signature])
 

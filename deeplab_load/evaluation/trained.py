@@ -10,17 +10,20 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab_load.data.examples import Examples
+from deeplab_load.data.preparation import find_spec
 from deeplab_load.data.preprocessing import decode_image, decode_label_map
 from deeplab_load.data.specs import Colour
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator, Prediction
 from deeplab_load.files import read_json
 from deeplab_load.models import deeplab
+from deeplab_load.models.foreign import build_foreign, is_foreign, padding_colour
 from deeplab_load.models.inference import PLAIN, Inference
 from deeplab_load.models.inference import label_maps as segment
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.conversion import KERAS, load_keras
 from deeplab_load.restore.download import downloaded
+from deeplab_load.restore.foreign import restore_foreign
 from deeplab_load.restore.inspection import UNTOLD, inspect
 from deeplab_load.restore.restoring import restore
 from deeplab_load.restore.segmentors import any_size, strides
@@ -94,7 +97,8 @@ class Segmentor:
     def __init__(self, network: keras.Model, *, crop_size: Size, inference: Inference = PLAIN):
         self.network, self.crop_size, self.inference = network, crop_size, inference
         self.num_classes = network.output_shape[-1]
-        self.setting = {'output_stride': strides(network)[0], 'crop_size': list(crop_size)}
+        stride = None if is_foreign(network) else strides(network)[0]
+        self.setting = {'output_stride': stride, 'crop_size': list(crop_size)}
         self._segment: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def predictions(self, examples: Examples, batch_size: int) -> Iterator[Prediction]:
@@ -120,7 +124,7 @@ class Segmentor:
                 crop_size=self.crop_size,
                 output_stride=output_stride,
                 decoder_output_stride=logits_stride,
-                model_variant=self.network.name,
+                colour=padding_colour(self.network),
                 inference=self.inference,
             )
 
@@ -213,7 +217,11 @@ def open_model(
         if model.num_classes:
             window(model.num_classes)
         return model
-    network = _restored(location, output_stride, atrous_rates)
+    if location.run_options.get('segmentor'):
+        plain = not (inference.averages or output_stride or atrous_rates)
+        network = _restored_foreign(location, window, plain=plain)
+    else:
+        network = _restored(location, output_stride, atrous_rates)
     return Segmentor(network, crop_size=window(network.output_shape[-1]), inference=inference)
 
 
@@ -226,6 +234,22 @@ def _restored(location: Location, output_stride: int | None, atrous_rates: tuple
     given = {flag: value for flag, value in (('output_stride', output_stride), ('atrous_rates', atrous_rates)) if value}
     network = deeplab.build_segmentor(inspect(location.path).asked(untold(location.run_options, given)))
     restore(network, location.path)
+    return network
+
+
+def _restored_foreign(location: Location, window: Callable[[int], Size], *, plain: bool) -> keras.Model:
+    """The model of a run with --segmentor, for as many classes as the run's data set has."""
+    if not plain:
+        raise UserError(
+            f'{location.path} is of a run with --segmentor: leave out --eval_scales, --eval_flip, --output_stride and '
+            '--atrous_rates.'
+        )
+    options = location.run_options
+    source = options['vocdevkit'] or options['manual_dir']
+    spec = find_spec(options['dataset'], data_dir=options['data_dir'], manual_dir=source)
+    windows = [window(spec.num_classes)]
+    network = build_foreign(options['segmentor'], num_classes=spec.num_classes, windows=windows, seed=0)
+    restore_foreign(network, location.path)
     return network
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab_load.catalog import GREY, INFERENCE_FLAGS, Colour, mean_pixel
+from deeplab_load.catalog import GREY, INFERENCE_FLAGS, Colour
 from deeplab_load.errors import UserError
 from deeplab_load.models.slim import Size, WindowPooling, resize_bilinear, resize_nearest, scale_dimension, spatial_size
 from deeplab_load.spellings import typed
@@ -77,7 +77,7 @@ def label_maps(
     crop_size: tuple[int, int],
     output_stride: int,
     decoder_output_stride: int | None = None,
-    model_variant: str = 'mobilenet_v2',
+    colour: Colour = GREY,
     inference: Inference = PLAIN,
 ) -> tf.Tensor:
     """The most likely class of every pixel at the images' own size.
@@ -91,7 +91,7 @@ def label_maps(
         crop_size: (height, width) that the model sees.
         output_stride: of the model; the sides of a resized image are multiples of it plus one.
         decoder_output_stride: of the model, where it has a decoder.
-        model_variant: of the model; it decides the colour of the padding.
+        colour: of the padding.
         inference: scales, flips and resizing.
 
     Returns:
@@ -100,7 +100,6 @@ def label_maps(
     images = tf.cast(images, tf.float32)
     size = spatial_size(images)
     height, width = entering_size(size, crop_size, output_stride, inference)
-    colour = mean_pixel(model_variant)
     crops = pad_to_crop(resize_bilinear(images, (height, width)), crop_size, colour)
     labels = crop_labels(model, crops, decoder_output_stride or output_stride, inference)
     return resize_nearest(labels[:, :height, :width, tf.newaxis], size)[..., 0]

@@ -1,7 +1,8 @@
-"""TF1 names of a Keras model's variables, derived from the layers' names and types."""
+"""Names of a Keras model's variables: TF1's, derived from the layers' names and types."""
 
 import keras
 
+from deeplab_load.models.foreign import NAME, is_foreign
 from deeplab_load.models.slim import BatchNorm
 
 _VARIABLES: dict[type[keras.layers.Layer], dict[str, str]] = {
@@ -9,6 +10,16 @@ _VARIABLES: dict[type[keras.layers.Layer], dict[str, str]] = {
     keras.layers.DepthwiseConv2D: {'kernel': 'depthwise_weights'},
     BatchNorm: {name: name for name in ('gamma', 'beta', 'moving_mean', 'moving_variance')},
 }
+
+
+def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The model's variables by the names that a run stores them under.
+
+    TF1's of a DeepLab; of another segmentor their numbers, as its layers' names may depend on what was built before it.
+    """
+    if is_foreign(model):
+        return {f'{NAME}/{place:04d}': variable for place, variable in enumerate(model.weights)}
+    return tf1_variables(model)
 
 
 def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:

@@ -11,6 +11,7 @@ from deeplab_load.catalog import INFERENCE_FLAGS, Architecture, row
 from deeplab_load.errors import UserError
 from deeplab_load.models import inference
 from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.foreign import is_foreign, padding_colour
 from deeplab_load.models.inference import Inference
 from deeplab_load.restore.download import downloaded
 from deeplab_load.restore.inspection import inspect
@@ -125,7 +126,7 @@ def label_maps(
             crop_size=crop,
             output_stride=output_stride,
             decoder_output_stride=logits_stride,
-            model_variant=model.name,
+            colour=padding_colour(model),
             inference=asked,
         )
         maps.append(labels[0].numpy().astype(np.uint8))
@@ -154,7 +155,12 @@ def any_size(model: keras.Model) -> keras.Model:
 
 
 def strides(model: keras.Model) -> tuple[int, int]:
-    """(stride of the features, stride of the logits) of a segmentor, told from what its layers make of an image."""
+    """(stride of the features, stride of the logits) of a segmentor, told from what its layers make of an image.
+
+    1 and 1 of one that is not DeepLab's: images enter it at any size, and its logits are taken to the window's.
+    """
+    if is_foreign(model):
+        return 1, 1
     names = {layer.name for layer in model.layers}
     first = next((name for name in _FIRST_OF_HEAD if name in names), None)
     if first is None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from deeplab_load import files
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.specs import DatasetSpec
+from deeplab_load.models.foreign import padding_colour
 from deeplab_load.serving.agreement import Judge, pictures_of
 from deeplab_load.serving.conversion import AGREEMENT, add_formats
 from deeplab_load.serving.formats import SAVED_MODEL
@@ -70,7 +71,7 @@ def export(
     for leftover in folder.glob(f'{files.PART}*'):
         files.remove(leftover)
     version = 1 + max((int(p.name) for p in folder.glob('*') if p.name.isdigit()), default=0)
-    window = Window(crop_size, output_stride, segmentor.name)
+    window = Window(crop_size, output_stride, padding_colour(segmentor))
     portable = options.portable or not has_dilated_depthwise()
     network = frozen(folded(segmentor, portable=portable), crop_size)
     with files.replacing(folder / str(version)) as part:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from deeplab_load.models.foreign import is_foreign
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.models.slim import BatchNorm
 
@@ -49,12 +50,14 @@ def folded(segmentor: keras.Model, *, portable: bool) -> keras.Model:
     """The segmentor of inference: batch normalisation folded into the convolutions before it, no dropout.
 
     Args:
-        segmentor: of `build_segmentor`.
+        segmentor: of `build_segmentor`; another one is left as it is.
         portable: leave the dilated depthwise convolutions as Keras makes them, of operations that run everywhere.
 
     Returns:
         A model of the same input and output, with layers of the same names.
     """
+    if is_foreign(segmentor):
+        return segmentor
     names = {layer.name for layer in segmentor.layers}
 
     def inference_layer(layer: keras.Layer) -> keras.Layer:

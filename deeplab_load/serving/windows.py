@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from deeplab_load.catalog import mean_pixel
+from deeplab_load.catalog import Colour
 from deeplab_load.models.inference import fitted_size, pad_to_crop
 from deeplab_load.models.slim import Size, resize_bilinear, spatial_size
 
@@ -23,13 +23,13 @@ class Window:
 
     crop_size: tuple[int, int]
     output_stride: int
-    model_variant: str
+    colour: Colour
 
     def enter(self, images: tf.Tensor) -> tuple[tf.Tensor, Size]:
         """Images [batch, height, width, 3] as float32 crops, and the (height, width) that they take up in them."""
         inside = fitted_size(spatial_size(images), self.crop_size, self.output_stride)
         resized = resize_bilinear(tf.cast(images, tf.float32), inside)
-        return pad_to_crop(resized, self.crop_size, mean_pixel(self.model_variant)), inside
+        return pad_to_crop(resized, self.crop_size, self.colour), inside
 
 
 def resized(images: tf.Tensor, window: Window, per_pixel: PerPixel, resize: Resize) -> tf.Tensor:
@@ -60,7 +60,7 @@ def tiled(images: tf.Tensor, window: Window, per_pixel: PerPixel, dtype: tf.DTyp
 
     def tile(corner: tf.Tensor) -> tf.Tensor:
         part = tf.cast(images[:, corner[0] : corner[0] + height, corner[1] : corner[1] + width], tf.float32)
-        return per_pixel(pad_to_crop(part, window.crop_size, mean_pixel(window.model_variant)))
+        return per_pixel(pad_to_crop(part, window.crop_size, window.colour))
 
     tiles = tf.map_fn(tile, corners, parallel_iterations=1, fn_output_signature=dtype)
     grid = tf.reshape(tiles, tf.concat([tf.shape(rows), tf.shape(columns), tf.shape(tiles)[1:]], axis=0))

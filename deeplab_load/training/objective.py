@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 from deeplab_load import losses
+from deeplab_load.models.foreign import is_foreign
 from deeplab_load.models.inference import Inference, pyramid_logits
 from deeplab_load.models.slim import resize_bilinear, resize_nearest, spatial_size
-from deeplab_load.restore.names import tf1_variables
+from deeplab_load.restore.names import named_variables, tf1_variables
 from deeplab_load.restore.segmentors import strides
 from deeplab_load.training.recipe import Recipe
 
@@ -18,10 +19,14 @@ LAST_LAYERS = ('logits', 'image_pooling', 'aspp', 'concat_projection', 'decoder'
 
 
 def scale_logits(segmentor: keras.Model, recipe: Recipe) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """From images to the logits in training of every scale of the recipe's pyramid, the merged ones last."""
+    """From images to the logits in training of every scale of the recipe's pyramid, the merged ones last.
+
+    Where batch norm is frozen, DeepLab's layers know it; another segmentor is then called as in inference.
+    """
+    training = recipe.fine_tune_batch_norm or not is_foreign(segmentor)
     pyramid = Inference(image_pyramid=recipe.image_pyramid, merge_method=recipe.merge_method)
     logits_stride = strides(segmentor)[1]
-    return lambda images: pyramid_logits(segmentor, images, logits_stride, pyramid, training=True)
+    return lambda images: pyramid_logits(segmentor, images, logits_stride, pyramid, training=training)
 
 
 def pixel_weights(
@@ -112,7 +117,7 @@ def gradient_multipliers(names: Iterable[str], recipe: Recipe) -> dict[str, floa
 
 def gradient_factors(segmentor: keras.Model, variables: Sequence[keras.Variable], recipe: Recipe) -> list[float]:
     """The `gradient_multipliers` of some variables of a segmentor, in their order."""
-    named = tf1_variables(segmentor)
+    named = named_variables(segmentor)
     multipliers = gradient_multipliers(named, recipe)
     by_variable = {id(variable): multipliers.get(name, 1.0) for name, variable in named.items()}
     return [by_variable[id(variable)] for variable in variables]

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab_load.catalog import mean_pixel
 from deeplab_load.data.batches import training_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preprocessing import decode_label_map, resize_label_map
 from deeplab_load.errors import UserError
+from deeplab_load.models.foreign import padding_colour
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.shortages import memory_for
 from deeplab_load.training.momentum import Momentum
@@ -54,7 +54,7 @@ def train_pixelwise(
         seed=seed,
         first_batch=first,
         scales=recipe.scales,
-        colour=mean_pixel(segmentor.name),
+        colour=padding_colour(segmentor),
     ).take(total - first)
     for number, batch in enumerate(progress(batches, 'stage 1', total=total - first), first):
         optimizer.learning_rate.assign(learning_rate(recipe, number, total))

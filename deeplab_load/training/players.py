@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab_load.catalog import mean_pixel
 from deeplab_load.data import label_maps
 from deeplab_load.data.batches import discriminator_batches, seen_examples, training_batches
 from deeplab_load.data.examples import Examples
@@ -17,8 +16,9 @@ from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead.algorithm import Losses, Retraining
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.metrics import summarise
+from deeplab_load.models.foreign import padding_colour
 from deeplab_load.reporting.progress import say
-from deeplab_load.restore.names import tf1_variables
+from deeplab_load.restore.names import named_variables
 from deeplab_load.shortages import memory_for
 from deeplab_load.training.discriminator import DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
@@ -78,7 +78,7 @@ class TensorFlowPlayers:
             segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum
         )
         self._step = self._make_step()
-        self._variables = tf1_variables(segmentor)
+        self._variables = named_variables(segmentor)
         self._batches: Iterator[dict] = iter(())
         self._next_batch = -1
         self.keeps_slots = options.keep_slots
@@ -120,7 +120,7 @@ class TensorFlowPlayers:
                 batch_size=self.options.batch_size,
                 seed=self.options.seed,
                 first_batch=number,
-                colour=mean_pixel(self.segmentor.name),
+                colour=padding_colour(self.segmentor),
             )
             self._batches = iter(batches)
         self._next_batch = number + 1
@@ -200,7 +200,7 @@ class TensorFlowPlayers:
             return discriminator_batches(
                 examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
                 seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment, first_batch=first_batch,
-                colour=mean_pixel(self.segmentor.name), covered=covered.get(split),
+                colour=padding_colour(self.segmentor), covered=covered.get(split),
             )  # fmt: skip
 
         return self.trainer.retrain(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import deeplab_load
-from deeplab_load import stages
+from deeplab_load import networks, stages
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config
 from deeplab_load.data.specs import get_spec
@@ -98,7 +98,7 @@ def test_a_program_says_the_head_alone(mobilenet):
 def built(tmp_path, **options):
     config = Config(dataset='shapes', run_dir=str(tmp_path / 'run'), pixelwise_epochs=1, **options)
     with stages.run_directory(config) as run:
-        return stages.build_segmentor(config, run)
+        return networks.build_segmentor(config, run.directory)
 
 
 def test_the_main_job_starts_from_a_backbone(tmp_path, mobilenet):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_load import stages
+from deeplab_load import networks, stages
 from deeplab_load.config import Config
 from deeplab_load.errors import UserError
 from deeplab_load.models.discriminator import build_discriminator, class_split
@@ -112,7 +112,7 @@ def test_the_main_job_starts_d_from_it(tmp_path, prefix, capsys):
     options = {'dataset': 'shapes', 'discriminator_size': SIZE, 'discriminator_alpha': ALPHA}
     config = Config(run_dir=str(tmp_path / 'run'), discriminator_checkpoint=str(prefix), **options)
     with stages.run_directory(config) as run:
-        stages.build_discriminator(config, run)
+        networks.build_discriminator(config, run.directory)
     assert f'Discriminator started from {prefix}' in capsys.readouterr().out
     for other in ({'discriminator': 'cnn'}, {'discriminator_input': 'label_map'}):
         with pytest.raises(UserError, match='--discriminator_checkpoint is for --discriminator=mobilenet and'):

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from deeplab_load.catalog import Architecture
+from deeplab_load.catalog import GREY, Architecture
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.data.specs import SHAPES
 from deeplab_load.models.inference import crop_labels
@@ -105,7 +105,7 @@ def test_real_photographs_get_the_unoptimised_label_maps(testdata):
     """But for ties: at most 1e-5 of the pixels."""
     checkpoint = testdata / 'data' / 'zoo' / 'deeplabv3_mnv2_dm05_pascal_trainaug'
     model = segmentors.segmentor(checkpoint=checkpoint, output_stride=16)
-    window = Window((513, 513), 16, 'mobilenet_v2')
+    window = Window((513, 513), 16, GREY)
     network = frozen(folded(model, portable=not has_dilated_depthwise()), (513, 513))
     images = testdata / 'data' / 'voc2012_subset' / 'VOCdevkit' / 'VOC2012' / 'JPEGImages'
     files = [*sorted((testdata / 'data' / 'photos').iterdir()), *sorted(images.iterdir())[:12]]

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from onnx.checker import check_model
 
+from deeplab_load.catalog import GREY
 from deeplab_load.config import Config
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.specs import PASCAL_VOC, SHAPES
@@ -25,7 +26,7 @@ from .conftest import CROP as SMALL_CROP
 from .conftest import smooth_noise
 
 CROP = (321, 321)
-WINDOW = Window(CROP, 16, 'mobilenet_v2')
+WINDOW = Window(CROP, 16, GREY)
 
 
 @pytest.fixture(scope='module')

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from deeplab_load.catalog import GREY
 from deeplab_load.models.inference import label_maps, upsampled_logits
 from deeplab_load.models.slim import resize_nearest
 from deeplab_load.serving.windows import Window, resized
@@ -16,7 +17,7 @@ from .conftest import CROP, smooth_noise
 SIZES = [CROP, (60, 70), (97, 40), (301, 173), (90, 400), (1, 1)]
 
 
-WINDOW = Window(CROP, 16, 'mobilenet_v2')
+WINDOW = Window(CROP, 16, GREY)
 
 
 def plain_label_maps(segmentor, images):

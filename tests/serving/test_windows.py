@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab_load.catalog import GREY
 from deeplab_load.models.inference import label_maps
 from deeplab_load.serving.windows import Window, tiled
 
 from .conftest import CROP, smooth_noise
 from .test_signatures import encoded
 
-WINDOW = Window((16, 20), 16, 'mobilenet_v2')
+WINDOW = Window((16, 20), 16, GREY)
 
 
 def depth_in_the_tile(crops):
