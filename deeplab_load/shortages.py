@@ -2,11 +2,15 @@
 
 import contextlib
 import errno
+import re
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from deeplab_load.errors import UserError
+
+# What surrounds the sentence in TensorFlow's errors.
+_OPERATION = re.compile(r'\{\{function_node .*?\}\} | \[Op:.*')
 
 
 @contextlib.contextmanager
@@ -34,4 +38,4 @@ def tensorflow_writes() -> Iterator[None]:
     except tf.errors.ResourceExhaustedError as error:
         raise OSError(errno.ENOSPC, 'No space left on device') from error
     except tf.errors.OpError as error:
-        raise OSError(errno.EIO, error.message) from error
+        raise OSError(errno.EIO, _OPERATION.sub('', error.message)) from error

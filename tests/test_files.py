@@ -61,6 +61,9 @@ def test_tensorflow_tells_a_full_disk_as_all_others_do():
     with pytest.raises(OSError, match='No space left') as told, tensorflow_writes():
         raise tf.errors.ResourceExhaustedError(None, None, '/x/model.ckpt; No space left on device')
     assert told.value.errno == errno.ENOSPC
+    message = '{{function_node __wrapped__SaveV2}} /y; Is a directory [Op:SaveV2]'
+    with pytest.raises(OSError, match=r'^\[Errno \d+\] /y; Is a directory$'), tensorflow_writes():
+        raise tf.errors.FailedPreconditionError(None, None, message)
     with pytest.raises(OSError, match='/x; Input/output error'), tensorflow_writes():
         raise tf.errors.UnknownError(None, None, '/x; Input/output error')
 

@@ -69,6 +69,14 @@ _OF_LITE_HEAD = (
 )
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Architecture)}
 
+# Kernels whose shapes tell the head.
+_HEAD_KERNELS = (
+    'aspp0/weights',
+    'decoder/decoder_conv0/weights',
+    'decoder/feature_projection0/weights',
+    'logits/semantic/weights',
+)
+
 _INVERTED = {**mobilenet_v3.NETWORKS, 'mobilenet_edgetpu': mobilenet_edgetpu.NETWORK}
 
 
@@ -175,6 +183,7 @@ def inspect_shapes(shapes: Shapes) -> Inspection:
         UserError: no DeepLab model has them; the sentence lacks its subject.
     """
     variant = _family(shapes)
+    _require_kernels(shapes)
     slots = {match['slot'] for name in shapes if (match := OPTIMIZER_SLOT.fullmatch(name))}
     depth_multiplier = _depth_multiplier(variant, shapes)
     return Inspection(
@@ -195,6 +204,12 @@ def _family(shapes: Shapes) -> str:
             return variant
     first = ', '.join(sorted(shapes)[:3])
     raise UserError(f'is not a DeepLab model: no known backbone among its {len(shapes)} variables ({first}, ...)')
+
+
+def _require_kernels(shapes: Shapes) -> None:
+    for name in _HEAD_KERNELS:
+        if name in shapes and len(shapes[name]) != 4:
+            raise UserError(f'is not a DeepLab model: {name} has the shape {shapes[name]}, which no kernel has')
 
 
 def _num_classes(shapes: Shapes) -> int | None:
@@ -272,7 +287,7 @@ def _depth_multiplier(variant: str, shapes: Shapes) -> float:
     if not variant.startswith('mobilenet'):
         return 1.0
     name, shape = list(_kernel_shapes(variant, 1.0).items())[-1]
-    ratio = shapes.get(name, (0,))[-1] / shape[-1]
+    ratio = (shapes.get(name) or (0,))[-1] / shape[-1]
     for candidate in _round_numbers(ratio, reach=8 / shape[-1]):
         if all(shapes.get(name, wanted) == wanted for name, wanted in _kernel_shapes(variant, candidate).items()):
             return candidate

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from deeplab_load.errors import UserError
 from deeplab_load.restore.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -92,7 +93,8 @@ def strict_values(
     """The values of all wanted variables, and the rule that skips each of the checkpoint's others.
 
     Raises:
-        UserError: a wanted variable is missing or of another shape, another is matched by no rule, or data are damaged.
+        UserError: a wanted variable is missing, of another shape or no float32, another is matched by no rule, or data
+            are damaged.
     """
     skipped = _skipped(checkpoint, wanted, rules)
     _require_match(checkpoint, wanted, skipped)
@@ -179,10 +181,13 @@ def _require_match(checkpoint: Checkpoint, wanted: Shapes, skipped: Mapping[str,
     misshapen = [
         f'{name} ({held[name]} for {wanted[name]})' for name in wanted if held.get(name, wanted[name]) != wanted[name]
     ]
+    types = checkpoint.dtypes
+    mistyped = [f'{name} ({types[name].name})' for name in wanted if types.get(name, tf.float32) != tf.float32]
     for names, trouble in (
         (missing, 'lacks variables of the model'),
         (extra, 'holds variables that the model has not'),
         (misshapen, 'holds variables of other shapes than the model'),
+        (mistyped, 'holds variables of another type than float32'),
     ):
         if names:
             raise UserError(f'the checkpoint {checkpoint.prefix} {trouble}: {_listed(names)}')

@@ -36,6 +36,15 @@ def test_depth_multiplier_of_the_later_mobilenets(family, network, depth_multipl
     assert len(str(found.depth_multiplier)) <= len(str(depth_multiplier))
 
 
+@pytest.mark.parametrize('name', ['aspp0/weights', 'logits/semantic/weights', 'decoder/feature_projection0/weights'])
+def test_kernels_of_no_shape_are_told(name):
+    with pytest.raises(UserError, match=rf'is not a DeepLab model: {name} has the shape \(\)'):
+        inspect_shapes({**mobilenet_v2.kernel_shapes(1.0), **LOGITS, name: ()})
+    last = list(mobilenet_v2.kernel_shapes(1.0))[-1]
+    with pytest.raises(UserError, match='shapes of no depth multiplier'):
+        inspect_shapes({**mobilenet_v2.kernel_shapes(1.0), **LOGITS, last: ()})
+
+
 @pytest.mark.parametrize(
     ('variable', 'family', 'name'),
     [

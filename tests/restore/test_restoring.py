@@ -73,6 +73,13 @@ def test_another_shape_is_named(model, values, tmp_path):
         restore(model, written(tmp_path, values))
 
 
+@pytest.mark.parametrize('kind', [np.float64, np.float16, np.int32])
+def test_another_type_is_named(values, tmp_path, kind):
+    prefix = written(tmp_path, {**values, KERNEL: values[KERNEL].astype(kind)})
+    with pytest.raises(UserError, match=rf'another type than float32: {KERNEL} \({np.dtype(kind).name}\)'):
+        restore(build_segmentor(ASKED), prefix)
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
