@@ -166,7 +166,7 @@ def show(config: EvaluateConfig, appraisal: Appraisal) -> None:
     say(assessment_table(examples.spec.classes, assessment))
     if config.json:
         record = results.record(assessment, examples.spec.classes, appraisal.setting)
-        write_text(config.json, json.dumps(record, indent=1) + '\n')
+        write_text(pathlib.Path(config.json).expanduser(), json.dumps(record, indent=1) + '\n')
     if config.output_dir:
         results.write_files(pathlib.Path(config.output_dir).expanduser(), assessment, examples)
         say(f'CSV files, confusion matrices and the worst images: {config.output_dir}')

@@ -115,6 +115,13 @@ class ModelOptions:
         return self.checkpoint
 
 
+# What a row of the zoo decides, or its table has no place for.
+NOT_WITH_ZOO = (
+    *('checkpoint', 'split', 'output_stride', 'atrous_rates', 'eval_scales', 'eval_flip', 'eval_crop_size'),
+    *('min_resize_value', 'boundary_width', 'worst', 'json', 'output_dir', 'submission_dir'),
+)
+
+
 @dataclass(frozen=True)
 class EvaluateConfig(ModelOptions, DataOptions):
     """Options of `deeplab_load.evaluate`."""
@@ -137,6 +144,9 @@ class EvaluateConfig(ModelOptions, DataOptions):
         ModelOptions.__post_init__(self)
         demand(0 <= self.boundary_width < math.inf, self, 'boundary_width', 'at least 0')
         demand(self.worst >= 0, self, 'worst', 'at least 0')
+        given = [name for name in NOT_WITH_ZOO if self.zoo and getattr(self, name) != getattr(EvaluateConfig, name)]
+        if given:
+            raise UserError(f'--zoo prints a table of rows with their own models and settings: leave out --{given[0]}.')
         if self.submission_dir and self.min_resize_value:
             raise UserError("--submission_dir takes label maps of the images' own size: leave out --min_resize_value.")
 

@@ -22,8 +22,10 @@ def job(config: EvaluateConfig) -> None:
     if config.zoo:
         print(load_quietly('deeplab_load.published').compared(config))
         return
-    if config.json and not pathlib.Path(config.json).parent.is_dir():
+    if config.json and not (file := pathlib.Path(config.json).expanduser()).parent.is_dir():
         raise UserError(f'--json={config.json} is in a folder that does not exist; make it first.')
+    if config.json and file.is_dir():
+        raise UserError(f'--json={config.json} is a folder: name a file in it.')
     if config.output_dir:
         writable_folder(config.output_dir, '--output_dir')
     _ = config.model  # It is missed before TensorFlow is loaded.

@@ -9,6 +9,7 @@ from deeplab_load.data.preparation import prepare
 from deeplab_load.data.specs import get_spec
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.assessment import Assessment
+from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import percent, table
 from deeplab_load.restore.download import downloaded
 
@@ -29,12 +30,28 @@ def compared(config: EvaluateConfig) -> str:
     lines, missing = [], []
     for entry in entries:
         reasons = _missing(config, entry)
+        possible = not reasons
         for result in entry.results:
-            possible = not reasons and result.split != 'test'
-            lines.append(_line(entry, result, appraise(_under(config, entry, result)).assessment if possible else None))
-        reasons += [_submission(entry, result) for result in entry.results if result.split == 'test']
+            found, reason = None, ''
+            if result.split == 'test':
+                reason = _submission(entry, result)
+            elif possible:
+                found, reason = _measured(config, entry, result)
+            lines.append(_line(entry, result, found))
+            reasons += [reason] if reason else []
         missing += [f'{entry.name}: {"; ".join(reasons)}'] if reasons else []
     return '\n'.join([table(HEADER, lines), '', *missing]).rstrip()
+
+
+def _measured(config: EvaluateConfig, entry: ZooRow, result: PublishedResult) -> tuple[Assessment | None, str]:
+    """The assessment, told as soon as it is made, or why there is none: the other rows do without it."""
+    try:
+        found = appraise(_under(config, entry, result)).assessment
+    except UserError as error:
+        return None, str(error)
+    if found:
+        say(f'{entry.name}: mIoU {percent(found.metrics.miou)} %, published {result.miou:.2f} %.')
+    return found, ''
 
 
 def _line(entry: ZooRow, result: PublishedResult, found: Assessment | None) -> list[str]:
@@ -88,6 +105,7 @@ def _under(config: EvaluateConfig, entry: ZooRow, result: PublishedResult) -> Ev
     side = entry.longer_side
     return dataclasses.replace(
         config,
+        zoo=None,
         checkpoint=entry.name,
         dataset=entry.dataset,
         vocdevkit=None,

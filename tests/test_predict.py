@@ -106,6 +106,8 @@ def test_arguments_beside_the_images_are_flags(folder):
 
 def test_evaluate_writes_what_it_measured(folder, tmp_path):
     out, file = tmp_path / 'out', tmp_path / 'm.json'
+    (out / 'worst').mkdir(parents=True)
+    (out / 'worst' / '01_of_another_evaluation.png').touch()
     outcome = run(
         'evaluate', f'--checkpoint={folder}/model.ckpt', '--dataset=shapes', f'--data_dir={tmp_path}/data',
         f'--json={file}', f'--output_dir={out}', '--worst=2', '--boundary_width=2',
@@ -129,6 +131,7 @@ def test_evaluate_writes_what_it_measured(folder, tmp_path):
             assert picture.mode == 'RGB'
             assert picture.width % 2 == 0
         assert image['image_id'] in outcome.stdout
+    assert len(list((out / 'worst').iterdir())) == 2
     for form in ('counts', 'rows', 'columns'):
         assert (out / f'confusion_{form}.png').read_bytes().startswith(b'\x89PNG')
     with open(out / 'confusion_rows.csv', newline='') as stream:

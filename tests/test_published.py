@@ -40,6 +40,24 @@ def test_a_row_is_measured_beside_what_was_published(testdata, few_voc, tmp_path
     assert images == ['4', 'of', '1449']
 
 
+def test_a_damaged_archive_is_told_and_the_others_are_measured(testdata, few_voc, tmp_path, capsys):
+    archives = tmp_path / 'archives'
+    archives.mkdir()
+    (archives / row(NAME).folder).symlink_to(testdata / 'data' / 'zoo' / row(NAME).folder)
+    damaged = row('mobilenetv2_coco_voc_trainaug')
+    (archives / damaged.folder).mkdir()
+    (archives / damaged.folder / 'model.ckpt-30000.index').write_bytes(b'no index')
+    config = EvaluateConfig(
+        zoo='all', checkpoints_dir=str(archives), vocdevkit=few_voc, data_dir=str(tmp_path / 'data')
+    )
+    table, _, missing = compared(config).partition('\n\n')
+    measured = [line.split() for line in table.splitlines() if line.endswith('4 of 1449')]
+    assert [words[0] for words in measured] == [NAME]
+    assert f'{NAME}: mIoU {measured[0][6]} %, published 70.19 %.' in capsys.readouterr().out
+    (words,) = [line for line in missing.splitlines() if line.startswith(damaged.name)]
+    assert 'model.ckpt-30000' in words
+
+
 def test_everything_is_missing_from_empty_folders(tmp_path):
     config = EvaluateConfig(zoo='all', checkpoints_dir=str(tmp_path), data_dir=str(tmp_path / 'data'))
     table, _, missing = compared(config).partition('\n\n')

@@ -118,6 +118,12 @@ def decode_png(data: bytes, path: Path, mode: str | None = None) -> np.ndarray:
         return np.array(image.convert(mode) if mode else image)
 
 
+def png_palette(data: bytes, path: Path) -> np.ndarray:
+    """The colours of a palette PNG's labels, uint8 [labels, 3], none of a grey one; raises UserError as `opened`."""
+    with opened(io.BytesIO(data), path, ('PNG',)) as image:
+        return np.array(image.getpalette() or (), np.uint8).reshape(-1, 3)
+
+
 def check_pair(raw: RawPair, spec: DatasetSpec, decode_labels: DecodeLabels) -> CheckedPair:
     """Checks that the image decodes whole, that its label map has its size and that every label is a class or void.
 

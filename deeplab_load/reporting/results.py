@@ -75,8 +75,10 @@ def _write_table(file: pathlib.Path, header: Sequence[str], rows: Iterable[Seque
 
 
 def _write_worst(folder: pathlib.Path, assessment: Assessment, examples: Examples) -> None:
-    """The label and the prediction over each of the worst images, side by side."""
+    """The label and the prediction over each of the worst images, side by side, in place of an earlier evaluation's."""
     folder.mkdir(exist_ok=True)
+    for of_another in folder.glob('[0-9][0-9]*_*.png'):
+        of_another.unlink()
     colours, places = palette(examples.spec.colours), {image_id: i for i, image_id in enumerate(examples.ids)}
     for rank, (miou, (image_id, label, label_map)) in enumerate(assessment.worst, 1):
         encoded, _ = examples.encoded(places[image_id])

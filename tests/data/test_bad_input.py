@@ -63,6 +63,13 @@ def unknown_colour(root):
     save(root / 'masks/im 3.png', np.full((36, 46, 3), 9, np.uint8))
 
 
+def palette_of_its_own(root):
+    (root / 'classes.txt').write_text('ground 0 0 0\nthing 255 0 0\nsky 0 0 255\n')
+    mask = Image.new('P', (46, 36), 1)
+    mask.putpalette([0, 0, 0, 0, 0, 255, 255, 0, 0])
+    mask.save(root / 'masks/im 3.png')
+
+
 def jpeg_mask(root):
     Image.new('L', (46, 36)).save(root / 'masks/im 3.png', format='JPEG')
 
@@ -151,6 +158,7 @@ BAD_INPUT = {
     out_of_range: r'masks/im 3\.png holds the labels \[3\], but .*classes\.txt has 3 lines, for the labels 0 to 2',
     rgb_mask_without_colours: r'masks/im 3\.png holds colours, not class indices: give each line of .* its colour',
     unknown_colour: r'masks/im 3\.png has pixels of the colour 9 9 9, which is not in .*classes\.txt: add a line',
+    palette_of_its_own: r'im 3\.png shows its label 1 in the colour that .*classes\.txt gives to the label 2: save',
     jpeg_mask: r'masks/im 3\.png is not a PNG file',
     cut_mask: r'masks/im 3\.png cannot be read: it is no whole PNG file',
     cut_jpeg: r'images/im 4\.jpg cannot be read: it is cut or damaged; give a whole file\.',

@@ -66,8 +66,11 @@ EVALUATE = [
     ({'output_dir': '{folder}/file'}, '/file cannot be made: File exists; give another folder'),
     ({'submission_dir': '{folder}/out'}, 'pascal_voc and cityscapes, which have test servers; shapes has none'),
     ({'submission_dir': 'x', 'min_resize_value': 97}, "of the images' own size: leave out --min_resize_value"),
-    ({'zoo': 'mobilenet'}, "no published checkpoint is called 'mobilenet'"),
-    ({'zoo': 'xception_41_imagenet'}, 'is a backbone alone, for which no mIoU was published'),
+    ({'json': '{folder}/empty'}, '/empty is a folder: name a file in it'),
+    ({'zoo': 'mobilenet', 'checkpoint': None}, "no published checkpoint is called 'mobilenet'"),
+    ({'zoo': 'xception_41_imagenet', 'checkpoint': None}, 'is a backbone alone, for which no mIoU was published'),
+    ({'zoo': 'all'}, 'rows with their own models and settings: leave out --checkpoint'),
+    ({'zoo': 'all', 'checkpoint': None, 'json': 'm.json'}, 'rows with their own models and settings: leave out --json'),
 ]
 
 PREDICT = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_load.data.pairs import decode_indices, decode_png, holds_indices, read_lines
+from deeplab_load.data.pairs import decode_indices, decode_png, holds_indices, png_palette, read_lines
 from deeplab_load.data.specs import Colour, pascal_colours
 from deeplab_load.errors import UserError
 
@@ -46,7 +46,9 @@ class ClassTable:
         Raises UserError naming the file and the first label or colour that the table lacks.
         """
         if holds_indices(data, path):
-            return self._from_labels(decode_indices(data, path), path)
+            labels = decode_indices(data, path)
+            self._check_palette(png_palette(data, path), labels, path)
+            return self._from_labels(labels, path)
         if self.colours is None:
             raise UserError(
                 f'{path} holds colours, not class indices: give each line of {self.path} its colour (`name red green '
@@ -64,6 +66,17 @@ class ClassTable:
         table = np.full(256, VOID, np.uint8)
         table[: len(self.names)] = self.class_of_label()
         return table[labels]
+
+    def _check_palette(self, palette: np.ndarray, labels: np.ndarray, path: Path) -> None:
+        """Refuses a label that the mask shows in the colour of another line: which of the two counts is not known."""
+        lines = {colour: line for line, colour in enumerate(self.colours or ())}
+        for label in np.unique(labels[labels < len(palette)]).tolist():
+            line = lines.get(tuple(palette[label].tolist()), label)
+            if line != label:
+                raise UserError(
+                    f'{path} shows its label {label} in the colour that {self.path} gives to the label {line}: save '
+                    'the mask as RGB if its colours count, as a grey 8-bit PNG if its labels do.'
+                )
 
     def _from_colours(self, pixels: np.ndarray, path: Path) -> np.ndarray:
         packed = _packed(pixels)
