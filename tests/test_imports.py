@@ -76,6 +76,12 @@ def test_the_ground_floor_imports_no_tensorflow():
         assert f"'{heavy}'" not in loaded
 
 
+@pytest.mark.parametrize('command', ['main', 'evaluate', 'predict', 'zoo', 'report', 'data.__main__'])
+def test_a_command_loads_tensorflow_after_its_flags(command):
+    program = f"import sys, deeplab_load.{command}; print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', program], capture_output=True, text=True).stdout == 'False\n'
+
+
 def test_no_vague_module_names():
     vague = {'utils', 'util', 'common', 'helpers', 'misc'}
     assert not [name for name, _ in modules() if vague & set(name.split('.'))]

@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
@@ -44,3 +45,13 @@ def _header_read(file: str | os.PathLike | BinaryIO, formats: tuple[str, ...]) -
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Of half as many pixels Pillow warns, and of EXIF that nobody needs.
         return Image.open(file, formats=formats)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; raises UserError naming it if it cannot be read."""
+    try:
+        if not path.is_file() and path.exists():
+            raise UserError(f'{path} cannot be read: it is no file.')  # A pipe has no end.
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}.') from error

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from deeplab_load.data.image_files import opened
+from deeplab_load.data.image_files import opened, read_bytes
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
@@ -53,16 +53,6 @@ def read_files(pairs: Sequence[Pair]) -> Iterator[RawPair]:
     """Reads the pairs' files in their order; raises UserError naming a file that cannot be read."""
     for pair in pairs:
         yield RawPair(pair, read_bytes(pair.image), read_bytes(pair.labels) if pair.labels else None)
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; raises UserError naming it if it cannot be read."""
-    try:
-        if not path.is_file() and path.exists():
-            raise UserError(f'{path} cannot be read: it is no file.')  # A pipe has no end.
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
 
 
 def read_lines(path: Path) -> list[str]:

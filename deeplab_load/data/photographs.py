@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from PIL import Image, ImageOps
 
-from deeplab_load.data.image_files import opened
-from deeplab_load.data.pairs import read_bytes
+from deeplab_load.data.image_files import opened, read_bytes
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.folders import writable_folder
 
