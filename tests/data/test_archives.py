@@ -58,7 +58,7 @@ def test_voc_says_what_to_do_for_train_aug_and_test_needs_no_masks(make_voc, tmp
     (devkit / 'VOC2012/ImageSets/Segmentation/val.txt').write_text('img_3\n')
     prepared = prepare('pascal_voc', data_dir=tmp_path / 'data', manual_dir=devkit, progress=False)
     assert len(prepared.examples('test', labelled=False)) == 1
-    expected = r"no split 'train_aug', .*: put the masks .* SegmentationClassAug or benchmark_RELEASE of .*, into VOC2012"
+    expected = r"no split 'train_aug', .*: put the masks .* SegmentationClassAug or benchmark_RELEASE .*, into VOC2012"
     with pytest.raises(UserError, match=expected):
         prepared.examples('train_aug')
 
