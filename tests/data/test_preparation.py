@@ -101,7 +101,7 @@ def test_all_faults_are_told_and_what_was_checked_is_not_checked_again(make_voc,
     whole = {number: (root / f'JPEGImages/img_{number}.jpg').read_bytes() for number in (1, 3)}
     for number, data in whole.items():
         (root / f'JPEGImages/img_{number}.jpg').write_bytes(data[:-40])
-    with pytest.raises(Faults, match=r'img_1\.jpg is a damaged .* There is 1 more') as caught:
+    with pytest.raises(Faults, match=r'img_1\.jpg cannot be read: it is cut or damaged; .* There is 1 more') as caught:
         prepare_voc(tmp_path, root)
     assert [name in fault for name, fault in zip(('img_1', 'img_3'), caught.value.sentences, strict=True)] == [True] * 2
     for number, data in whole.items():
