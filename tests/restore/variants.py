@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deeplab_load.catalog import INFERENCE_FLAGS, Architecture
+from deeplab_load.catalog import INFERENCE_FLAGS, Architecture, mean_pixel
 from deeplab_load.models import inference
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.inference import Inference, label_maps
@@ -173,7 +173,7 @@ def segment(model: keras.Model, image: np.ndarray, variant: Variant, setting: Se
             crop_size=setting.crop_size,
             output_stride=variant.architecture.output_stride,
             decoder_output_stride=variant.architecture.decoder_output_stride,
-            model_variant=variant.architecture.model_variant,
+            colour=mean_pixel(variant.architecture.model_variant),
             inference=setting.inference,
         )
     merged = seen['merged'][0][-1].numpy() if seen['merged'] else None
