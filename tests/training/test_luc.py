@@ -117,9 +117,10 @@ LIMITS = Limits(
 
 
 def drive(players, run, weights, stop):
-    """One process: D's first weights, the log cut to the durable state, and on."""
+    """One process: D's first weights, any state of its dropout, the log cut to the durable state, and on."""
     players.run = run
     players.trainer.model.set_weights(weights)
+    players.trainer.seed_dropout(99)
     run.cut_events(run.read_state()['events_bytes'])
     return run_lookahead(players, LIMITS, run, watch=lambda *_: None, stop=stop, decide=alternate)
 
@@ -153,6 +154,15 @@ def test_stopped_after_every_event_it_ends_bit_for_bit_the_same(players, tmp_pat
     for name, snapshot in ends[0][1].items():
         assert snapshot.keys() == ends[1][1][name].keys()
         assert all(np.array_equal(value, ends[1][1][name][key]) for key, value in snapshot.items())
+
+
+def test_the_slots_of_d_are_fresh_when_the_turns_begin(players):
+    players.propagate(0)
+    assert int(players.trainer.optimizer.iterations) == 2
+    players.restore('g0')
+    assert int(players.trainer.optimizer.iterations) == 0
+    slots = players.trainer.optimizer.variables[2:]  # After the counter and the learning rate.
+    assert all(np.all(slot.numpy() == np.float32(0.1)) for slot in slots)
 
 
 @pytest.mark.parametrize('steps', [1, 2])
