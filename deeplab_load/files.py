@@ -76,7 +76,7 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> str:
 def write_text(final: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all; raises UserError as `replacing`."""
     with replacing(final) as part:
-        part.write_text(text)
+        part.write_text(text, encoding='utf-8')
 
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
       UserError: the file cannot be read, or holds anything else; the sentence ends in `advice`.
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}; {advice}.') from error
     except (ValueError, RecursionError) as error:
