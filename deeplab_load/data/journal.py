@@ -25,10 +25,14 @@ class Journal:
         self._path = path
         self._database = sqlite3.connect(path)
         self._fresh = 0
-        with self._told():
-            self._database.execute(
-                'CREATE TABLE IF NOT EXISTS checked (digest TEXT PRIMARY KEY, height, width, label_map, pixels)'
-            )
+        try:
+            with self._told():
+                self._database.execute(
+                    'CREATE TABLE IF NOT EXISTS checked (digest TEXT PRIMARY KEY, height, width, label_map, pixels)'
+                )
+        except Exception:
+            self._database.close()
+            raise
 
     def __enter__(self) -> 'Journal':
         return self
@@ -36,7 +40,8 @@ class Journal:
     def __exit__(self, *of_error: object) -> None:
         """Writes what is not written yet."""
         try:
-            self._database.commit()
+            with self._told():
+                self._database.commit()
         finally:
             self._database.close()
 
@@ -47,7 +52,6 @@ class Journal:
         except sqlite3.OperationalError:
             raise
         except (sqlite3.DatabaseError, ValueError, TypeError, IndexError) as error:
-            self._database.close()
             raise UserError(f'{self._path} is damaged: delete it, and what it lists is checked again.') from error
 
     def get(self, digest: str) -> CheckedPair | None:
