@@ -7,6 +7,7 @@ train.tfrecord-00000-of-00004; each record is a tf.train.Example of image_id, he
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ import tensorflow as tf
 
 from deeplab_load import files
 from deeplab_load.data.pairs import encode_label_map
+from deeplab_load.data.records import read_examples
 from deeplab_load.errors import UserError
 from deeplab_load.files import read_json, sync
 from deeplab_load.shortages import tensorflow_writes
 
 MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
+_SHARD = re.compile(r'[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}')
 _ENTRY = {'split': str, 'count': int, 'bytes': int, 'sha256': str}  # Of a shard in the manifest.
+DELETE = 'delete {}, and it is made again'
 REPAIR = 'the same command with --repair makes it as it was.'
 
 
@@ -206,11 +210,11 @@ def _sha256(path: Path) -> str:
 def _read_manifest(path: Path) -> dict:
     if not path.is_dir():
         raise UserError(f'{path} does not exist: there is no label-map set of that name.')
-    manifest = read_json(path / MANIFEST, f'delete {path}, and it is made again')
+    manifest = read_json(path / MANIFEST, DELETE.format(path))
     if manifest.get('format_version') != FORMAT_VERSION:
         raise UserError(f'{path / MANIFEST} has another format than this version writes: delete {path}.')
     if not _lists_shards(manifest):
-        raise UserError(f'{path / MANIFEST} is damaged: delete {path}, and it is made again.')
+        raise UserError(f'{path / MANIFEST} is damaged; {DELETE.format(path)}.')
     return manifest
 
 
@@ -221,8 +225,10 @@ def _lists_shards(manifest: Mapping) -> bool:
         {'model_fingerprint', 'data_fingerprint'} <= manifest.keys()
         and isinstance(shards, dict)
         and all(
-            isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _ENTRY.items())
-            for entry in shards.values()
+            _SHARD.fullmatch(name)
+            and isinstance(entry, dict)
+            and all(isinstance(entry.get(key), kind) for key, kind in _ENTRY.items())
+            for name, entry in shards.items()
         )
     )
 
@@ -261,6 +267,10 @@ def _read_shard(path: Path, count: int) -> dict[str, bytes]:
 
 
 def _read_records(path: Path) -> Iterator[tuple[str, bytes]]:
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        yield feature['image_id'].bytes_list.value[0].decode(), feature['label_map'].bytes_list.value[0]
+    for example in read_examples(path, DELETE.format(path.parent)):
+        feature = example.features.feature
+        try:
+            (image_id,), (png,) = (feature[name].bytes_list.value for name in ('image_id', 'label_map'))
+            yield image_id.decode(), png
+        except ValueError as error:
+            raise UserError(f'{path} holds a record that is no label map; {DELETE.format(path.parent)}.') from error
