@@ -30,8 +30,8 @@ from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.players import TensorFlowPlayers, TrainingData
 from deeplab_load.training.stopping import Stopped
 
-TURNS = 5
-IMAGES = 64
+TURNS = 3
+IMAGES = 48
 Work = Callable[[], object]
 
 
