@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from deeplab_load import losses
-from deeplab_load.models.folding import folded_in_graph, norms_of
 from deeplab_load.models.foreign import is_foreign
 from deeplab_load.models.inference import Inference, pyramid_logits
 from deeplab_load.models.slim import resize_bilinear, resize_nearest, spatial_size
@@ -27,9 +26,7 @@ def scale_logits(segmentor: keras.Model, recipe: Recipe) -> Callable[[tf.Tensor]
     training = recipe.fine_tune_batch_norm or not is_foreign(segmentor)
     pyramid = Inference(image_pyramid=recipe.image_pyramid, merge_method=recipe.merge_method)
     logits_stride = strides(segmentor)[1]
-    frozen = all(norm.frozen for norm in norms_of(segmentor).values())
-    network = folded_in_graph(segmentor) if frozen else segmentor
-    return lambda images: pyramid_logits(network, images, logits_stride, pyramid, training=training)
+    return lambda images: pyramid_logits(segmentor, images, logits_stride, pyramid, training=training)
 
 
 def pixel_weights(
