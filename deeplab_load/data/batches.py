@@ -207,9 +207,8 @@ def _rows(
 
     Raises UserError if a set lacks the map of an example that it covers.
     """
-    maps = np.full(
-        (len(examples), 1 + len(sets)), -1, np.int32
-    )  # -1: no row. The first column stands for the real map.
+    # Without a row a place is -1; the first column stands for the real map.
+    maps = np.full((len(examples), 1 + len(sets)), -1, np.int32)
     if with_real:
         maps[:, 0] = 0
     for number, label_maps in enumerate(sets):

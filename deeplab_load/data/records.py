@@ -12,23 +12,24 @@ from google.protobuf.message import DecodeError
 
 from deeplab_load.errors import UserError
 
+ADVICE = 'replace it by a whole one'
 _HEADER, _TRAILER = 12, 4
 
 
-def read_examples(path: Path, advice: str = 'replace it by a whole one') -> Iterator[tf.train.Example]:
+def read_examples(path: Path) -> Iterator[tf.train.Example]:
     """The examples in a file, whose checksums are verified.
 
     Raises:
-        UserError: it is missing, cut or damaged, or a record is no example; the sentence ends in `advice`.
+        UserError: it is missing, cut or damaged, or a record is no example.
     """
     try:
         _require_whole(path)
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield tf.train.Example.FromString(record)
     except DecodeError as error:
-        raise UserError(f'{path} holds records that are no tf.train.Example; {advice}.') from error
+        raise UserError(f'{path} holds records that are no tf.train.Example; {ADVICE}.') from error
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f'{path} is cut or damaged; {advice}.') from error
+        raise UserError(f'{path} is cut or damaged; {ADVICE}.') from error
 
 
 def _require_whole(path: Path) -> None:
