@@ -48,8 +48,7 @@ def plain(network: networks.Case) -> Run:
 
     @tf.function
     def segment(images: tf.Tensor) -> tf.Tensor:
-        stride, variant = network.output_stride, network.segmentor.name
-        return label_maps(network.segmentor, images, crop_size=CROP, output_stride=stride, model_variant=variant)
+        return label_maps(network.segmentor, images, crop_size=CROP, output_stride=network.output_stride)
 
     return lambda images: segment(tf.constant(images)).numpy()
 
