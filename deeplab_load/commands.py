@@ -5,13 +5,13 @@ import os
 import sys
 import tempfile
 import types
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
 from deeplab_load.config import define_flags, from_flags
-from deeplab_load.errors import UserError
+from deeplab_load.errors import UserError, printable
 
 C = TypeVar('C')
 
@@ -25,7 +25,7 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
     for name in define_flags(cls):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # --help lists key flags.
     try:
-        app.run(lambda left: job(from_flags(cls), *_operands(left, operands)), flags_parser=_parse)
+        app.run(lambda left: job(_options(cls), *_operands(left, operands)), flags_parser=_parse)
     except UserError as error:
         sys.exit(_complain(error))
     except KeyboardInterrupt:  # Where a run listens to the signal, it stops by itself.
@@ -43,6 +43,22 @@ def _parse(argv: list[str]) -> list[str]:
     return left
 
 
+def _options(cls: type[C]) -> C:
+    config = from_flags(cls)
+    require_text(vars(config))
+    return config
+
+
+def require_text(options: Mapping[str, Any]) -> None:
+    """Raises UserError for a value that is not UTF-8 text, as a file's name may be: TensorFlow opens no such path."""
+    for name, value in options.items():
+        for item in value if isinstance(value, list | tuple) else [value]:
+            try:
+                str(item).encode()
+            except UnicodeEncodeError as error:
+                raise UserError(f'{name} is {item}, which is not UTF-8: give another name.') from error
+
+
 def _operands(left: list[str], wanted: bool) -> list[list[str]]:
     if wanted:
         return [left[1:]]
@@ -52,7 +68,7 @@ def _operands(left: list[str], wanted: bool) -> list[list[str]]:
 
 
 def _complain(words: object) -> int:
-    print(f'deeplab_load: {words}', file=sys.stderr)
+    print(f'deeplab_load: {printable(words)}', file=sys.stderr)
     return 2
 
 

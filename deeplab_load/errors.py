@@ -9,4 +9,9 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
+        return printable(super().__str__())
+
+
+def printable(words: object) -> str:
+    """Words in one line: what would break it or steer a terminal is escaped, since a file's name may hold anything."""
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(words))

@@ -8,6 +8,7 @@ from deeplab_load.commands import load_quietly, run_command
 from deeplab_load.config import PredictConfig
 from deeplab_load.data.photographs import find_photographs, require_apart
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.progress import say
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def job(config: PredictConfig, images: list[str]) -> None:
     appraisal = load_quietly('deeplab_load.appraisal')  # TensorFlow is loaded once the arguments are right.
     painters = [appraisal.open_painter(config, checkpoint) for checkpoint in checkpoints]
     failures = load_quietly('deeplab_load.evaluation.prediction').paint_all(photographs, painters, folder)
-    print(f'{len(photographs) - failures} images: {folder}')
+    say(f'{len(photographs) - failures} images: {folder}')
     if failures:
         raise UserError(
             f'{failures} of {len(photographs)} images could not be read, as said above; mend or leave them.'

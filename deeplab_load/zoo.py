@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from deeplab_load.catalog import ARCHIVES, CATALOG, MODEL_VARIANTS, ZooRow, row
-from deeplab_load.commands import load_quietly
+from deeplab_load.commands import load_quietly, require_text
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.progress import say
 from deeplab_load.restore import download as downloads
 
 PATH = 'TF1 checkpoint (prefix or folder), frozen graph (*.pb), or NAME of a downloaded checkpoint'
@@ -22,7 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry of the command: its arguments, one call, words out; a user's mistake is one sentence and status 2."""
     options = parser().parse_args(arguments)
     try:
-        print(options.job(options))
+        require_text(vars(options))
+        say(options.job(options))
     except UserError as error:
         print(f'deeplab_load: {error}', file=sys.stderr)
         sys.exit(2)

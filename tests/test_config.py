@@ -165,6 +165,7 @@ def run(module, *argv):
         (['--dataset=shapes', '--checkpoint', '=', 'x'], "unexpected argument 'x'"),
         (['--dataset=shapes', 'pascal_voc'], "unexpected argument 'pascal_voc'"),
         (['--dataset=shapes', '--flagfile=flags/none.cfg'], 'flags/none.cfg'),
+        (['--dataset=shapes', '--data_dir=x\udcff'], 'data_dir is x\\udcff, which is not UTF-8: give another name.'),
         (['--dataset=shapes', '--generator_map=hard'], 'generator_map'),
         ([], '--dataset is missing'),
     ],

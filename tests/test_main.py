@@ -28,7 +28,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory, data_dir):
-    folder = tmp_path_factory.mktemp('runs') / 'finished'
+    folder = tmp_path_factory.mktemp('runs') / 'fínished run'
     outcome = run(folder, data_dir)
     assert outcome.returncode == 0, outcome.stderr
     return folder, outcome.stdout
@@ -178,8 +178,12 @@ def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
     assert outcome.stderr.count('\n') == 1
 
 
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob('*'))}
+
+
 def test_killed_and_stopped_in_every_training_the_run_ends_as_one_that_was_not(finished, data_dir, tmp_path):
-    place = Place(tmp_path / 'disturbed', data_dir)
+    place, prepared = Place(tmp_path / 'disturbed', data_dir), times(data_dir)
     was_in = []
     for phase, changes, number in (
         ('stage 1', 9, signal.SIGKILL), ('maps', 2, signal.SIGTERM),
@@ -194,6 +198,7 @@ def test_killed_and_stopped_in_every_training_the_run_ends_as_one_that_was_not(f
     output = place.finish()
     assert 'Going on with the run' in output
     assert differences(place.run, finished[0]) == []
+    assert times(data_dir) == prepared  # A data folder may be read-only.
 
 
 def test_the_saved_model_runs_without_the_package(finished, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from PIL import Image
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.data.specs import SHAPES
+from deeplab_load.errors import UserError
+from deeplab_load.evaluation.prediction import Painter, paint_all
 from deeplab_load.metrics import summarise
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.inference import label_maps
@@ -20,12 +23,14 @@ from deeplab_load.restore.restoring import save
 
 ROOT = pathlib.Path(__file__).parents[1]
 CROP = (97, 129)
+ODD = os.fsdecode(b'\x1b[1m \n*[x]\\\xff.png')  # A name may hold any byte but 0 and that of '/'.
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     """Holds a segmentor of shapes, model.ckpt, another one, and photographs of several kinds."""
-    folder = tmp_path_factory.mktemp('predict')
+    folder = tmp_path_factory.mktemp('predict') / 'a [ü]'
+    folder.mkdir()
     for seed, name in enumerate(('model.ckpt', 'other.ckpt')):
         save(build_segmentor(ARCHITECTURE, seed=seed), folder / name)
     (folder / 'photos').mkdir()
@@ -34,6 +39,7 @@ def folder(tmp_path_factory):
     exif[0x0112] = 6
     Image.fromarray(pixels).save(folder / 'photos' / 'turned.jpg', exif=exif)
     Image.fromarray(pixels[..., 0]).resize((300, 200)).save(folder / 'photos' / 'large grey.png')
+    Image.fromarray(pixels).save(folder / 'photos' / ODD)
     (folder / 'photos' / 'bad.png').write_bytes(b'no picture')
     return folder
 
@@ -48,7 +54,7 @@ def run(module, *argv):
 
 @pytest.fixture(scope='module')
 def predicted(folder):
-    out = folder / 'out'
+    out = folder / 'öut\n'
     argv = (f'--checkpoint={folder}/model.ckpt', f'--side_by_side={folder}/other.ckpt', f'--output_dir={out}')
     return out, run('predict', folder / 'photos', *argv)
 
@@ -56,12 +62,13 @@ def predicted(folder):
 def test_every_photograph_gets_its_pictures_and_a_bad_one_a_sentence(predicted):
     out, outcome = predicted
     kinds = ('colours', 'labels', 'overlay', 'side_by_side')
-    expected = [f'{stem}_{kind}.png' for stem in ('large grey', 'turned') for kind in kinds]
+    expected = [f'{stem}_{kind}.png' for stem in ('large grey', 'turned', ODD[:-4]) for kind in kinds]
     assert sorted(path.name for path in out.iterdir()) == sorted(['legend.png', *expected])
     assert outcome.returncode == 2
+    assert f'3 images: {out}' in outcome.stdout
     assert 'bad.png cannot be read: it is no whole JPEG or PNG file' in outcome.stdout
     assert outcome.stderr.count('\n') == 1
-    assert '1 of 3 images could not be read' in outcome.stderr
+    assert '1 of 4 images could not be read' in outcome.stderr
 
 
 def test_the_label_map_is_the_models_in_the_data_sets_colours(predicted, folder):
@@ -96,6 +103,17 @@ def test_side_by_side_shows_the_image_and_both_models(predicted):
         other = np.asarray(picture.crop((80, 28, 120, 88)))
     np.testing.assert_array_equal(own, np.asarray(Image.open(out / 'turned_overlay.png')))
     assert not np.array_equal(own, other)
+
+
+def test_where_memory_runs_out_the_flags_to_lower_are_named(tmp_path):
+    class Model:
+        def label_map(self, image):
+            raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating')
+
+    Image.new('RGB', (2, 2)).save(tmp_path / 'x.png')
+    painter = Painter('model', Model(), ('a',), np.zeros((256, 3), np.uint8))
+    with pytest.raises(UserError, match='not enough memory for prediction; lower --eval_crop_size or --eval_scales'):
+        paint_all([tmp_path / 'x.png'], [painter], tmp_path)
 
 
 def test_arguments_beside_the_images_are_flags(folder):

@@ -1,12 +1,16 @@
-"""Evaluations that go on after a kill, and exports that a kill left unrecorded."""
+"""Evaluations that go on after a kill, exports that a kill left unrecorded, and determinism."""
 
 import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from deeplab_load import stages
+from deeplab_load.config import Config
+from deeplab_load.runs import run_directory
 from deeplab_load.training.durable import RunDirectory
+from deeplab_load.training.stopping import StopSignal
 
 
 class Killed(BaseException):
@@ -63,6 +67,19 @@ def test_the_sums_of_another_evaluation_are_not_taken(run):
     judge = Judge()
     stages._confusion(run, judge, Examples(range(5)), 'best model')
     assert judge.seen == [(0, 1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ('gpus', 'asked', 'wanted'),
+    [([], None, True), (['GPU:0'], None, False), ([], False, False), (['GPU:0'], True, True)],
+)
+def test_operations_are_deterministic_on_cpus_unless_asked(tmp_path, monkeypatch, gpus, asked, wanted):
+    asked_for = []
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: gpus)
+    monkeypatch.setattr(tf.config.experimental, 'enable_op_determinism', lambda: asked_for.append(True))
+    monkeypatch.setattr(StopSignal, 'listen', lambda stop: None)
+    with run_directory(Config(dataset='shapes', run_dir=str(tmp_path / 'run'), deterministic=asked)):
+        assert bool(asked_for) == wanted
 
 
 def test_versions_that_were_not_recorded_are_removed(tmp_path):

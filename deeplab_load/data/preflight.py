@@ -11,7 +11,7 @@ from itertools import combinations
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preparation import Prepared, prepare
 from deeplab_load.data.sources import Faults
-from deeplab_load.errors import UserError
+from deeplab_load.errors import UserError, printable
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.reporting.tables import percent, table
 
@@ -29,14 +29,14 @@ def check(
     try:
         prepared = prepare(name, data_dir=data_dir, manual_dir=manual_dir, download=download)
     except Faults as faults:
-        say('\n'.join(faults.sentences))
+        say('\n'.join(map(printable, faults.sentences)))
         raise UserError(f'Faults in {name}: {len(faults.sentences)}. Mend them and check again.') from faults
     splits = [prepared.examples(split, labelled=False) for split in prepared.splits]
     for examples in splits:
         check_records(examples)
     say(histogram_table(prepared))
     repeated = [note for examples in splits for note in repeated_images(examples)]
-    say('\n'.join([*remarks(prepared, prepared.splits), *repeated]))
+    say('\n'.join(map(printable, [*remarks(prepared, prepared.splits), *repeated])))
     say(f'No faults: {name}, {", ".join(f"{len(examples)} images in {examples.split}" for examples in splits)}.')
 
 

@@ -96,12 +96,33 @@ def folder_digest(contents: Contents) -> str:
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """The files that match a pattern, sorted; raises UserError for one whose name can be no image's."""
+    found = sorted(folder.glob(pattern))
+    for path in found:
+        check_name(path)
+    return found
+
+
+def check_name(path: Path) -> None:
+    """Raises UserError for a file whose name is not UTF-8, or nothing but dots before its ending."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f'{path.parent} has a file whose name is not UTF-8, {os.fsencode(path.name)!r}: rename it.'
+        ) from error
+    if path.stem in ('.', '..'):
+        raise UserError(f'{path.parent} has an image without a name, {path.name}: rename it.')
+
+
 def check_ids(ids: Sequence[str], path: Path) -> None:
     """Raises UserError naming the list `path` if it is empty, or has an entry twice or one that is no name."""
     if not ids:
         raise UserError(f'{path} lists no images: complete it, or remove it so that {path.stem!r} is not offered.')
-    if nameless := {'', '.', '..'}.intersection(ids):
-        raise UserError(f'{path} lists {min(nameless)!r}, which is no name of an image: take it off the list.')
+    nameless = [i for i in ids if {'', '.', '..'}.intersection(i.split('/'))]
+    if nameless:
+        raise UserError(f'{path} lists {nameless[0]!r}, which is no name of an image: take it off the list.')
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]

@@ -13,6 +13,7 @@ from deeplab_load.evaluation.trained import TrainedModel
 from deeplab_load.files import replacing
 from deeplab_load.reporting.pictures import index_picture, legend, overlay, side_by_side
 from deeplab_load.reporting.progress import progress, say
+from deeplab_load.shortages import memory_for
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Painter:
     colours: np.ndarray
 
 
+@memory_for('prediction', '--eval_crop_size or --eval_scales')
 def paint_all(photographs: Sequence[pathlib.Path], painters: Sequence[Painter], folder: pathlib.Path) -> int:
     """Writes the pictures of every photograph and a legend; returns how many photographs could not be read.
 
     One that cannot is told in a sentence, and the others are done.
 
     Raises:
-        UserError: a picture cannot be written.
+        UserError: a picture cannot be written, or memory runs out.
     """
     _save(legend(painters[0].names, painters[0].colours), folder / 'legend.png')
     failures = 0

@@ -25,6 +25,7 @@ from deeplab_load.restore.conversion import KERAS, load_keras
 from deeplab_load.restore.download import downloaded
 from deeplab_load.restore.foreign import restore_foreign
 from deeplab_load.restore.inspection import UNTOLD, inspect
+from deeplab_load.restore.links import plain_folder
 from deeplab_load.restore.restoring import restore
 from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.training.durable import RunDirectory, read_config
@@ -142,7 +143,7 @@ class SavedModel:
 
     def __init__(self, folder: pathlib.Path):
         try:
-            self._model = tf.saved_model.load(str(folder))
+            self._model = tf.saved_model.load(str(plain_folder(folder)))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise UserError(f'{folder} is no whole SavedModel: export it again.') from error
         signature = self._model.signatures.get('serving_default')

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import tqdm
 
+from deeplab_load.errors import printable
+
 T = TypeVar('T')
 
 
@@ -19,5 +21,5 @@ def progress(items: Iterable[T], title: str, *, total: int | None = None, unit: 
 
 
 def say(words: str = '') -> None:
-    """Prints a line without breaking a bar."""
-    tqdm.tqdm.write(words)
+    """Prints lines without breaking a bar; what a name in them may hold to steer a terminal is escaped."""
+    tqdm.tqdm.write('\n'.join(map(printable, words.split('\n'))))

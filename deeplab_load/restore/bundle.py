@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
 from deeplab_load.errors import UserError
+from deeplab_load.restore.links import PATTERN, plain_folder
 
 LARGEST_INDEX = 1 << 24  # bytes; Xception-71 with momentum has 0.2e6
 _FOOTER, _MAGIC = 48, 0xDB4775248B80FB57
@@ -35,6 +36,8 @@ class Bundle:
 
     def __init__(self, prefix: pathlib.Path) -> None:
         self._prefix = prefix
+        if PATTERN.search(prefix.name):
+            raise UserError(f'TensorFlow takes the name of the checkpoint {prefix} for a pattern; rename its files')
         try:
             header, *entries = _table(_read(prefix))
             if header[0]:
@@ -46,7 +49,7 @@ class Bundle:
             for name, entry in self._entries.items():
                 if not _is_possible(entry, self._shards):
                     raise UserError(f'the checkpoint {prefix} says of {name} what no tensor can be; download it again')
-            self._reader = tf.train.load_checkpoint(str(prefix))
+            self._reader = tf.train.load_checkpoint(str(plain_folder(prefix.parent) / prefix.name))
         except (*_READER_ERRORS, ValueError, struct.error, DecodeError) as error:
             raise UserError(f'the checkpoint index {prefix}.index is cut or altered; download it again') from error
 

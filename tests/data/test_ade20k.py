@@ -1,5 +1,6 @@
 """ADE20K's folders and its label 0."""
 
+import os
 import shutil
 
 import numpy as np
@@ -39,4 +40,10 @@ def test_label_151_is_told(ade, tmp_path):
     path = ade / 'annotations/validation/ADE_val_00000001.png'
     Image.fromarray(np.full((10, 20), 151, np.uint8)).save(path)
     with pytest.raises(UserError, match=r'ADE_val_00000001\.png holds the labels \[151\]'):
+        prepare('ade20k', data_dir=tmp_path / 'data', manual_dir=ade, progress=False)
+
+
+def test_a_name_that_is_not_text_is_told(ade, tmp_path):
+    os.rename(ade / 'images/training/ADE_train_00000001.jpg', os.fsencode(ade / 'images/training') + b'/\xff.jpg')
+    with pytest.raises(UserError, match=r"training has a file whose name is not UTF-8, b'\\xff\.jpg': rename it\."):
         prepare('ade20k', data_dir=tmp_path / 'data', manual_dir=ade, progress=False)

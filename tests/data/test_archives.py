@@ -1,7 +1,9 @@
 """Archives: one, several in a folder, and an unpacking that was stopped."""
 
+import io
 import pathlib
 import shutil
+import stat
 import tarfile
 import zipfile
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deeplab_load.data import archives
 from deeplab_load.data.archives import unpack
 from deeplab_load.data.preparation import prepare
 from deeplab_load.errors import UserError
@@ -85,3 +88,42 @@ def test_a_damaged_zip_is_told_and_nothing_is_left(tmp_path):
     with pytest.raises(UserError, match=r'bad\.zip is not a whole tar or zip archive \(Bad CRC-32'):
         unpack([tmp_path / 'bad.zip'], tmp_path / 'unpacked')
     assert not (tmp_path / 'unpacked').exists()
+
+
+OUTSIDE = '/tmp/deeplab_load_outside'
+
+
+def hostile_zip(file, name, kind=stat.S_IFREG, content=b'/etc'):
+    member = zipfile.ZipInfo(name)
+    member.external_attr = (kind | 0o644) << 16
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr('whole', b'first')
+        packed.writestr(member, content, zipfile.ZIP_DEFLATED)
+
+
+def hostile_tar(file, name, kind=tarfile.REGTYPE, content=b''):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.size = kind, '/etc', len(content)
+    with tarfile.open(file, 'w:gz') as packed:
+        packed.addfile(tarfile.TarInfo('whole'))
+        packed.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ('make', 'arguments', 'words'),
+    [
+        *((hostile_zip, (name,), 'leaves its folder') for name in ('a/../../x', OUTSIDE)),
+        *((hostile_tar, (name,), 'leaves its folder') for name in ('a/../../x', OUTSIDE)),
+        *((hostile_zip, ('x', kind), 'a link or a device') for kind in (stat.S_IFLNK, stat.S_IFCHR)),
+        *((hostile_tar, ('x', kind), 'a link or a device') for kind in (tarfile.SYMTYPE, tarfile.CHRTYPE)),
+        (hostile_zip, ('x', stat.S_IFREG, bytes(8 << 20)), 'unpacks to more than'),
+        (hostile_tar, ('x', tarfile.REGTYPE, bytes(8 << 20)), 'unpacks to more than'),
+    ],
+)  # fmt: skip
+def test_hostile_archives_are_refused_and_nothing_of_them_is_left(tmp_path, monkeypatch, make, arguments, words):
+    monkeypatch.setattr(archives, 'OF_DATA', archives.OF_DATA._replace(always=1 << 20))
+    make(tmp_path / 'bad', *arguments)
+    with pytest.raises(UserError, match=words):
+        unpack([tmp_path / 'bad'], tmp_path / 'unpacked')
+    assert [path.name for path in tmp_path.iterdir()] == ['bad']
+    assert not pathlib.Path(OUTSIDE).exists()

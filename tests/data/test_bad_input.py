@@ -101,6 +101,10 @@ def name_not_utf8(root):
     os.rename(source, source.replace(b'im 4', b'im \xff'))
 
 
+def name_of_dots(root):
+    (root / 'images/im 4.jpg').rename(root / 'images/...jpg')
+
+
 def empty_list(root):
     (root / 'train.txt').write_text('\n')
 
@@ -108,6 +112,10 @@ def empty_list(root):
 def name_without_file(root):
     (root / 'train.txt').write_text('im 0\nim 77\n')
     (root / 'val.txt').write_text('im 1\n')
+
+
+def name_that_leads_outside(root):
+    (root / 'train.txt').write_text('im 0\nx/../../../im 4\n')
 
 
 def name_twice(root):
@@ -166,8 +174,10 @@ BAD_INPUT = {
     text_as_image: r'images/im 4\.jpg cannot be read: it is no whole JPEG or PNG file',
     two_of_a_name: r'images has both im 4\.jpg and im 4\.png: give one of them another name\.',
     name_not_utf8: r"images has a file whose name is not UTF-8, b'im \\xff\.jpg': rename it\.",
+    name_of_dots: r'images has an image without a name, \.\.\.jpg: rename it\.',
     empty_list: r"train\.txt lists no images: complete it, or remove it so that 'train' is not offered\.",
     name_without_file: r"train\.txt lists 'im 77', but .*images has no im 77\.jpg or \.png: add the image or take",
+    name_that_leads_outside: r"train\.txt lists 'x/\.\./\.\./\.\./im 4', which is no name of an image: take",
     name_twice: r"train\.txt lists 'im 0' more than once: take the second entry off the list\.",
     no_val: r'mine has train\.txt but no val\.txt: add it\.',
     list_not_utf8: r'train\.txt is not UTF-8 text \(byte 8\): save it as UTF-8\.',

@@ -49,6 +49,18 @@ def test_split_lists_name_images_with_or_without_suffix(make_folder, tmp_path):
     assert (label_map(unlabelled, 0) == 255).all()
 
 
+def test_files_may_have_any_name_that_is_text(make_folder, tmp_path):
+    root = make_folder('mïne [1]\n')
+    odd = ['\x1b[1m\n[x]*?\\', 'ü漢', '"$(x)']
+    for number, name in enumerate(odd):
+        ending = 'png' if number % 2 else 'jpg'
+        (root / f'images/im {number}.{ending}').rename(root / f'images/{name}.{ending}')
+        (root / f'masks/im {number}.png').rename(root / f'masks/{name}.png')
+    prepared = prepare_folder(tmp_path / 'of [b]\\ möde*\n', root)
+    ids = {image_id for split in prepared.splits for image_id in prepared.examples(split).ids}
+    assert ids == {*odd, *(f'im {number}' for number in range(len(odd), 10))}
+
+
 def test_void_lines_are_no_classes_and_rgb_masks_are_read_by_their_colours(make_folder, tmp_path):
     root = make_folder(classes='void 0 0 0\nred thing 255 0 0\nvoid 9 9 9\nblue 0 0 255\n')
     colours = np.array([(0, 0, 0), (255, 0, 0), (9, 9, 9), (0, 0, 255)], np.uint8)

@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 @pytest.fixture
 def folder(make_folder):
     """A folder with lists, in which two images occur in both splits and the class `thing` only in training."""
-    root = make_folder()
+    root = make_folder('mi\nne')
     (root / 'train.txt').write_text('im 0\nim 2\nim 4\n')
     (root / 'val.txt').write_text('im 1\nim 3\nim 2\nim 5\n')
     shutil.copy(root / 'images/im 0.jpg', root / 'images/im 1.png')

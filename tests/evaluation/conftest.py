@@ -24,7 +24,8 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope='session')
 def formats(tmp_path_factory):
     """The segmentor, and the paths of it as `checkpoint`, `keras` and `saved_model`."""
-    folder = tmp_path_factory.mktemp('formats')
+    folder = tmp_path_factory.mktemp('formats') / 'of [a] möde\\l\n'
+    folder.mkdir()
     segmentor = build_segmentor(Architecture('mobilenet_v2', num_classes=7, depth_multiplier=0.1), seed=3)
     sharpen(segmentor)
     save(segmentor, folder / 'model.ckpt')

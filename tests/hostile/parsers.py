@@ -34,6 +34,7 @@ from deeplab_load.data.pairs import CheckedPair, Pair, RawPair, check_pair, deco
 from deeplab_load.data.pascal_voc.semantic_boundaries import decode_mask
 from deeplab_load.data.photographs import read_photograph
 from deeplab_load.data.specs import PASCAL_VOC
+from deeplab_load.data.stanford_background.builder import decode_regions
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.trained import _read_legend, locate
 from deeplab_load.lookahead.events import Baseline
@@ -406,6 +407,10 @@ PARSERS = {
     'image': Parser(pair, images),
     'mask': Parser(lambda content, folder: decode_index_png(content, pathlib.Path('x.png')), images),
     'semantic boundaries': Parser(lambda content, folder: decode_mask(content, pathlib.Path('x.mat')), matlab),
+    'regions': Parser(
+        lambda content, folder: decode_regions(content, pathlib.Path('x.regions.txt')),
+        lambda folder: [b'0 1 -1\n7 2 3\n'],
+    ),
     'classes.txt': Parser(classes, lambda folder: [b'road 128 64 128\nvoid 0 0 0\n', b'a\nb\n']),
     'list': Parser(
         lambda content, folder: read_lines(written(content, folder / 'train.txt')), lambda folder: [b'im 1\nim_2\n']

@@ -115,6 +115,8 @@ def test_the_same_run_twice_is_one_run(tmp_path):
 def test_without_a_run_directory_the_command_says_what_to_give():
     with pytest.raises(UserError, match='give one or more run directories'):
         job(ReportConfig(), [])
+    with pytest.raises(UserError, match=r'RUN_DIR is \\udcff, which is not UTF-8: give another name'):
+        job(ReportConfig(), ['\udcff'])
     outcome = subprocess.run(
         [sys.executable, '-m', 'deeplab_load.report', 'nowhere'], capture_output=True, text=True, check=False
     )

@@ -36,6 +36,16 @@ def test_values_come_back_bit_for_bit(prefix):
     assert sorted(path.name for path in prefix.parent.iterdir()) == [prefix.name + DATA, f'{prefix.name}.index']
 
 
+def test_folders_may_have_any_name_and_checkpoints_any_but_patterns(tmp_path):
+    prefix = tmp_path / 'a [b]\\*\n \x1b' / 'mödel 7*'
+    write_checkpoint(prefix, VALUES)
+    for path in (prefix, prefix.parent):
+        assert read_checkpoint(path).value('a/weights').tobytes() == VALUES['a/weights'].tobytes()
+    write_checkpoint(tmp_path / 'model[7]', VALUES)
+    with pytest.raises(UserError, match=r'takes the name of .*model\[7\] for a pattern; rename its files'):
+        read_checkpoint(tmp_path / 'model[7]')
+
+
 @pytest.mark.parametrize('ending', ['', '.index', DATA])
 def test_a_prefix_and_its_files_name_the_checkpoint(prefix, ending):
     assert resolve_prefix(str(prefix) + ending) == prefix

@@ -1,7 +1,9 @@
 """The driver of Algorithm 3, killed at steps of writing spread over a whole run: it goes on to the same end."""
 
 import errno
+import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -210,6 +212,17 @@ def test_stopped_after_every_event_it_ends_the_same(undisturbed, tmp_path, keeps
     assert stops == len(undisturbed[0])
     for ours, theirs in zip(end_of(run), end_of(straight), strict=True):
         assert ours == theirs
+
+
+def test_a_clock_that_jumps_changes_nothing(undisturbed, tmp_path, monkeypatch):
+    now = itertools.cycle([4e9, 0.0, 1.7e9, -1.0])
+    monkeypatch.setattr(time, 'time', lambda: next(now))
+    run = begin(tmp_path / 'run')
+    with pytest.raises(Stopped):
+        drive(run, stop=StopAfter(5))
+    drive(run)
+    assert end_of(run) == undisturbed
+    assert '"time": 4000000000.0' in run.events.read_text()
 
 
 def test_the_seconds_of_phases_add_up_over_processes(tmp_path):

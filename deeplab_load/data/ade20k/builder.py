@@ -6,7 +6,7 @@ import numpy as np
 
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.pairs import Pair, decode_index_png
-from deeplab_load.data.sources import Contents, only_root
+from deeplab_load.data.sources import Contents, find_files, only_root
 from deeplab_load.data.specs import ADE20K
 from deeplab_load.errors import UserError
 
@@ -47,4 +47,4 @@ class Ade20k(SegmentationBuilder):
 
 def _find_pairs(root: Path, name: str) -> list[Pair]:
     labels = root / 'annotations' / name
-    return [Pair(p.stem, p, labels / f'{p.stem}.png') for p in sorted((root / 'images' / name).glob('*.jpg'))]
+    return [Pair(p.stem, p, labels / f'{p.stem}.png') for p in find_files(root / 'images' / name, '*.jpg')]

@@ -9,7 +9,7 @@ import numpy as np
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.cityscapes.label_ids import train_ids
 from deeplab_load.data.pairs import Pair, decode_index_png
-from deeplab_load.data.sources import Contents, only_root
+from deeplab_load.data.sources import Contents, find_files, only_root
 from deeplab_load.data.specs import CITYSCAPES
 from deeplab_load.errors import UserError
 
@@ -45,7 +45,7 @@ def _decode_label_ids(data: bytes, path: Path) -> np.ndarray:
 
 
 def _find_pairs(root: Path, split: str) -> list[Pair]:
-    return [_pair(root, split, image) for image in sorted((root / IMAGES / split).glob(f'*/*_{IMAGES}.png'))]
+    return [_pair(root, split, image) for image in find_files(root / IMAGES / split, f'*/*_{IMAGES}.png')]
 
 
 def _pair(root: Path, split: str, image: Path) -> Pair:

@@ -1,7 +1,6 @@
 """TFDS builder of a user's own data: a folder of images, masks and classes.txt."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -9,7 +8,7 @@ from typing import ClassVar
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.folder.classes import FILE, ClassTable, read_classes
 from deeplab_load.data.pairs import Pair, read_lines
-from deeplab_load.data.sources import Contents, check_ids
+from deeplab_load.data.sources import Contents, check_ids, check_name
 from deeplab_load.data.specs import FOLDER, DatasetSpec
 from deeplab_load.errors import UserError
 
@@ -79,12 +78,7 @@ def _find_images(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES:
             continue
-        try:
-            path.name.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f'{folder} has a file whose name is not UTF-8, {os.fsencode(path.name)!r}: rename it.'
-            ) from error
+        check_name(path)
         if path.stem in found:
             raise UserError(
                 f'{folder} has both {found[path.stem].name} and {path.name}: give one of them another name.'

@@ -9,7 +9,7 @@ import numpy as np
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.pairs import Pair, decode_index_png, read_lines
 from deeplab_load.data.pascal_voc import semantic_boundaries
-from deeplab_load.data.sources import Contents, check_ids, only_root
+from deeplab_load.data.sources import Contents, check_ids, find_files, only_root
 from deeplab_load.data.specs import PASCAL_VOC
 from deeplab_load.errors import UserError
 
@@ -96,9 +96,9 @@ def _augmented_masks(root: Path) -> dict[str, Path]:
     places = (root, *root.parents[:2])
     folder = next((place / AUGMENTED for place in places if (place / AUGMENTED).is_dir()), None)
     if folder:
-        return {path.stem: path for path in folder.glob('*.png')}
+        return {path.stem: path for path in find_files(folder, '*.png')}
     matlab = semantic_boundaries.find_masks(places)
     if not matlab:
         return {}
     own = {i: root / MASKS / f'{i}.png' for i in _listed(root, 'train')}
-    return {path.stem: path for path in matlab.glob('*.mat')} | own
+    return {path.stem: path for path in find_files(matlab, '*.mat')} | own

@@ -7,7 +7,7 @@ import numpy as np
 
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.pairs import Pair
-from deeplab_load.data.sources import Contents, only_root
+from deeplab_load.data.sources import Contents, find_files, only_root
 from deeplab_load.data.specs import STANFORD_BACKGROUND
 from deeplab_load.errors import UserError
 
@@ -37,7 +37,7 @@ class StanfordBackground(SegmentationBuilder):
     def open_folder(cls, folder: Path) -> Contents:
         """Every images/*.jpg with labels/*.regions.txt, dealt out to the three splits."""
         root = only_root(folder, [folder, folder / 'iccv09Data'], 'labels', cls.spec)
-        splits = split_ids(sorted(path.stem for path in (root / 'images').glob('*.jpg')))
+        splits = split_ids(sorted(path.stem for path in find_files(root / 'images', '*.jpg')))
         if not all(splits.values()):
             raise UserError(f'{root / "images"} holds too few images for three splits: complete the iccv09Data folder.')
         pairs = {
