@@ -30,7 +30,7 @@ from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.players import TensorFlowPlayers, TrainingData
 from deeplab_load.training.stopping import Stopped
 
-TURNS = 3
+TURNS = 5
 IMAGES = 48
 Work = Callable[[], object]
 
