@@ -27,7 +27,7 @@ from deeplab_load.data.specs import PASCAL_VOC
 from deeplab_load.models.inference import label_maps
 from deeplab_load.serving import litert, onnx
 from deeplab_load.serving.export import export
-from deeplab_load.serving.network import folded, frozen
+from deeplab_load.serving.network import OTHERS, folded, frozen
 
 CROP = networks.CROP
 SIDE = 2048
@@ -48,8 +48,7 @@ def plain(network: networks.Case) -> Run:
 
     @tf.function
     def segment(images: tf.Tensor) -> tf.Tensor:
-        stride, variant = network.output_stride, network.segmentor.name
-        return label_maps(network.segmentor, images, crop_size=CROP, output_stride=stride, model_variant=variant)
+        return label_maps(network.segmentor, images, crop_size=CROP, output_stride=network.output_stride)
 
     return lambda images: segment(tf.constant(images)).numpy()
 
@@ -64,7 +63,7 @@ def frozen_graph(network: networks.Case) -> Run:
 
 
 def _constant(network: networks.Case):
-    return frozen(folded(network.segmentor, portable=False), CROP)
+    return frozen(folded(network.segmentor, largest_rate=OTHERS), CROP)
 
 
 def lite(network: networks.Case) -> Run:

@@ -15,10 +15,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from deeplab_load.catalog import GREY, Architecture
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.data.specs import SHAPES
+from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.inference import crop_labels
 from deeplab_load.restore import segmentors
 from deeplab_load.serving.export import export
-from deeplab_load.serving.network import folded, frozen, has_dilated_depthwise
+from deeplab_load.serving.network import ONEDNN, OTHERS, PORTABLE, folded, frozen, has_dilated_depthwise
 from deeplab_load.serving.upsampling import upsampled_labels
 from deeplab_load.serving.windows import Window
 
@@ -51,23 +52,30 @@ def test_the_logits_are_the_segmentors(family):
     image = smooth_noise(*CROP, 7)[np.newaxis].astype(np.float32)
     expected = segmentor(image)
     assert np.std(expected) > 0.01
-    for portable in {True, not has_dilated_depthwise()}:
-        network = folded(segmentor, portable=portable)
+    for largest_rate in (PORTABLE, *([ONEDNN, OTHERS] if has_dilated_depthwise() else [])):
+        network = folded(segmentor, largest_rate=largest_rate)
         np.testing.assert_allclose(network(image), expected, atol=0.01 * np.std(expected))
 
 
 def test_no_batch_norm_no_variables_and_dilation_in_one_operation(segmentor):
-    fast, portable = (operations(frozen(folded(segmentor, portable=p), CROP)) for p in (False, True))
-    for ops in (fast, portable):
+    kinds = (OTHERS, ONEDNN, PORTABLE)
+    fast, some, portable = (operations(frozen(folded(segmentor, largest_rate=rate), CROP)) for rate in kinds)
+    for ops in (fast, some, portable):
         assert not {'FusedBatchNormV3', 'ReadVariableOp', 'VarHandleOp'} & set(ops)
     dilated = portable['SpaceToBatchND']
     assert dilated >= 5
-    assert fast['SpaceToBatchND'] == 0
+    assert fast['SpaceToBatchND'] == some['SpaceToBatchND'] == 0
     assert fast['DepthwiseConv2dNative'] == portable['DepthwiseConv2dNative']
 
 
+def test_rates_beyond_onednns_kernel_are_taken_apart():
+    segmentor = build_segmentor(dataclasses.replace(SMALL, atrous_rates=(4, 5, 12)))
+    ops = operations(frozen(folded(segmentor, largest_rate=ONEDNN), CROP))
+    assert ops['SpaceToBatchND'] == 2
+
+
 def test_the_layers_keep_their_names(segmentor):
-    assert [layer.name for layer in folded(segmentor, portable=True).layers] == [
+    assert [layer.name for layer in folded(segmentor, largest_rate=PORTABLE).layers] == [
         layer.name for layer in segmentor.layers
     ]
 
@@ -106,7 +114,7 @@ def test_real_photographs_get_the_unoptimised_label_maps(testdata):
     checkpoint = testdata / 'data' / 'zoo' / 'deeplabv3_mnv2_dm05_pascal_trainaug'
     model = segmentors.segmentor(checkpoint=checkpoint, output_stride=16)
     window = Window((513, 513), 16, GREY)
-    network = frozen(folded(model, portable=not has_dilated_depthwise()), (513, 513))
+    network = frozen(folded(model, largest_rate=ONEDNN if has_dilated_depthwise() else PORTABLE), (513, 513))
     images = testdata / 'data' / 'voc2012_subset' / 'VOCdevkit' / 'VOC2012' / 'JPEGImages'
     files = [*sorted((testdata / 'data' / 'photos').iterdir()), *sorted(images.iterdir())[:12]]
     differing = pixels = 0
