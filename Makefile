@@ -1,7 +1,9 @@
 # The two commands of the README: `make demo` and `make test`. Each sets up .venv first.
+# Tests run in JOBS processes, each file in one of them.
 
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= 2
 
 .PHONY: setup demo test lint clean
 
@@ -17,7 +19,7 @@ demo: setup
 	$(BIN)/python -m deeplab_load.main --dataset=shapes --flagfile=flags/demo.cfg --run_dir=runs/demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

@@ -32,7 +32,8 @@ setup(
     extras_require={
         'clients': ['requests', 'tensorflow-serving-api>=2.21'],
         'cuda': ['tensorflow[and-cuda]>=2.21'],
-        'dev': ['hypothesis', 'mypy', 'openvino', 'pytest', 'ruff'],
+        'dev': ['hypothesis', 'mypy', 'openvino', 'pytest', 'pytest-xdist', 'ruff'],
+        'fuzz': ['atheris>=3'],
         # backports-strenum is ai-edge-litert's; 1.3 is for Python 3.10 only, which a universal resolution overlooks.
         'runtimes': ['ai-edge-litert>=2', 'backports-strenum<1.3', 'onnxruntime>=1.23', 'tf2onnx>=1.17'],
     },

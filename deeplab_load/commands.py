@@ -28,6 +28,9 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
         app.run(lambda left: job(from_flags(cls), *_operands(left, operands)), flags_parser=_parse)
     except UserError as error:
         sys.exit(_complain(error))
+    except KeyboardInterrupt:  # Where a run listens to the signal, it stops by itself.
+        _complain('stopped.')
+        sys.exit(130)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -31,13 +31,26 @@ def replacing(final: str | os.PathLike) -> Iterator[pathlib.Path]:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield part
             sync_tree(part)
-            if part.is_dir():
-                remove(final)  # A folder cannot be renamed onto one that holds something.
-            os.replace(part, final)
-            sync(final.parent)
+            _put(part, final)
     except Exception:
         remove(part)
         raise
+
+
+def _put(part: pathlib.Path, final: pathlib.Path) -> None:
+    """Gives what is written its name. A folder that has this name is put aside first, and never seen half deleted."""
+    old = final.with_name(f'{PART}old-{final.name}')
+    if part.is_dir() and final.exists():  # A folder cannot be renamed onto one that holds something.
+        remove(old)
+        os.replace(final, old)
+    try:
+        os.replace(part, final)
+    except OSError:
+        if old.exists():
+            os.replace(old, final)
+        raise
+    sync(final.parent)
+    remove(old)
 
 
 @contextlib.contextmanager
@@ -63,7 +76,7 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> str:
 def write_text(final: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all; raises UserError as `replacing`."""
     with replacing(final) as part:
-        part.write_text(text)
+        part.write_text(text, encoding='utf-8')
 
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:
       UserError: the file cannot be read, or holds anything else; the sentence ends in `advice`.
     """
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}; {advice}.') from error
     except (ValueError, RecursionError) as error:

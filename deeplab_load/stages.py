@@ -14,7 +14,7 @@ from deeplab_load import config as options
 from deeplab_load import files
 from deeplab_load.config import Config
 from deeplab_load.data import preflight
-from deeplab_load.data.examples import Examples, holdout
+from deeplab_load.data.examples import Examples, decoded_once, holdout
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
@@ -188,7 +188,11 @@ def train_adversarially(
     config: Config, run: Run, judge: Evaluator, segmentor: keras.Model, discriminator: keras.Model, data: Data
 ) -> LoadState:
     """Runs Algorithm 3, or alternating steps (Luc et al.); the segmentor is the best model g* afterwards."""
-    seen = TrainingData(train=data.train, holdout=data.holdout, crop_size=data.train_crop_size)
+    seen = TrainingData(
+        train=data.train,
+        holdout=decoded_once(data.holdout, run.directory.cache / 'holdout', check=run.stop.check),
+        crop_size=data.train_crop_size,
+    )
     kind, decide = TensorFlowPlayers, load
     if config.algorithm == 'luc':
         kind, decide = LucPlayers, functools.partial(alternate, adversarial=config.adversarial_weight > 0)

@@ -26,6 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f'deeplab_load: {error}', file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print('deeplab_load: stopped.', file=sys.stderr)
+        sys.exit(130)
 
 
 def parser() -> argparse.ArgumentParser:

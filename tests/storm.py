@@ -24,6 +24,7 @@ OPTIONS = (
     '--discriminator_epochs=1', '--eval_batch_size=10', '--save_every=8',
 )  # fmt: skip
 PHASES = ('data', 'stage 1', 'baseline', 'maps', 'discriminator', 'adversarial', 'evaluation', 'export')
+STATE = ('load', 'data', 'baseline', 'best', 'sets')  # What of the last state is the same, whatever happened.
 DEADLINE = 600  # Seconds in which a phase must be reached.
 
 
@@ -135,6 +136,8 @@ def events(folder):
 def differences(folder, other):
     """What differs between the ends of two runs: events, label-map sets byte for byte, weights bit for bit, exports."""
     found = [] if events(folder) == events(other) else ['events.jsonl']
+    states = [json.loads((place / 'state.json').read_text()) for place in (folder, other)]
+    found += [f'{key} in state.json' for key in STATE if states[0].get(key) != states[1].get(key)]
     for kind in ('buffer', 'export'):
         names = [sorted(p.relative_to(f) for p in (f / kind).rglob('*') if p.is_file()) for f in (folder, other)]
         if names[0] != names[1]:
@@ -148,10 +151,6 @@ def differences(folder, other):
     if names[0] != names[1]:
         return [*found, 'files in checkpoints']
     return found + [name for name in names[0] if not _same_values(*(f / 'checkpoints' / name for f in (folder, other)))]
-
-
-def _same_bytes(ours, theirs):
-    return ours.exists() and ours.read_bytes() == theirs.read_bytes()
 
 
 def _same_values(ours, theirs):

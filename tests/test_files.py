@@ -52,6 +52,25 @@ def test_on_a_full_disk_what_was_there_stays_and_a_sentence_says_so(tmp_path, mo
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [('file', 'before')]
 
 
+def test_a_folder_is_never_half_deleted_under_its_name(tmp_path, monkeypatch):
+    def write(content):
+        with files.replacing(tmp_path / 'folder') as part:
+            part.mkdir()
+            (part / content).touch()
+
+    write('before')
+    rename, removed = os.replace, []
+    monkeypatch.setattr(files.shutil, 'rmtree', lambda path: removed.append(path.name))
+    write('after')
+    assert removed == ['.part-old-folder']
+    monkeypatch.undo()
+    failing = iter([rename, full, rename])
+    monkeypatch.setattr(os, 'replace', lambda a, b: next(failing)(a, b))
+    with pytest.raises(UserError, match='make room'):
+        write('later')
+    assert sorted(p.name for p in tmp_path.rglob('*')) == ['after', 'folder']
+
+
 def test_a_place_that_may_not_be_written_asks_for_another(tmp_path):
     with pytest.raises(UserError, match='give another place'):
         files.write_text('/proc/nothing/file', 'text')

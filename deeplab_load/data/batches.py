@@ -4,7 +4,6 @@ Order and augmentation are pure functions of numbers: of the seed and a batch's 
 epoch for the discriminator. Nothing depends on what was drawn before, so that a stopped run goes on bit for bit.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -35,6 +34,10 @@ Size = tuple[int, int]
 
 # Stands for the real label map where a number names a generated set.
 REAL = -1
+
+# What Python functions hand to a pipeline.
+BYTES, FLAG, SEED = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.bool), tf.TensorSpec([2], tf.int32)
+IMAGE, LABEL_MAP = tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None, None], tf.uint8)
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -75,7 +78,7 @@ def training_batches(
         return *examples.encoded(order(epoch)[place]), stateless_seed(seed, epoch, place)
 
     def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        encoded, encoded_label, view_seed = _call(fetch, number, (tf.string, tf.string, tf.int32))
+        encoded, encoded_label, view_seed = _call(fetch, number, (BYTES, BYTES, SEED))
         image, label = _decode(examples, encoded, encoded_label)
         view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip, scales=scales)
         image, label = view_image(image, view, crop_size, colour), view_label_map(label, view, crop_size)
@@ -106,9 +109,16 @@ def evaluation_batches(
     def fetch(index: int) -> tuple[bytes, bytes, bytes]:
         return *examples.encoded(index), examples.ids[index].encode()
 
+    def fetch_decoded(index: int) -> tuple[np.ndarray, np.ndarray, bytes]:
+        return *examples.decoded(index), examples.ids[index].encode()
+
     def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        encoded, encoded_label, image_id = _call(fetch, index, (tf.string, tf.string, tf.string))
-        image, label = _decode(examples, encoded, encoded_label)
+        if examples.pixels:
+            image, label, image_id = _call(fetch_decoded, index, (IMAGE, LABEL_MAP, BYTES))
+        else:
+            image, label, image_id = _call(fetch, index, (BYTES, BYTES, BYTES))
+            image, label = decode_image(image), decode_label_map(label)
+        image, label = resize_image(image, examples.resize), resize_label_map(label, examples.resize)
         label = pad_label_map(label, crop_size)
         return {
             'image': tf.ensure_shape(pad_image(image, crop_size, colour), (*crop_size, 3)),
@@ -153,14 +163,14 @@ def discriminator_batches(
     """
     if paired and batch_size % 2:
         raise UserError(f'Paired discriminator batches hold couples: the batch size must be even, not {batch_size}.')
-    rows = _rows(len(examples), covered or [range(len(examples))] * len(sets), with_real=not paired)
+    rows = _rows(examples, sets, covered, map_split=map_split, with_real=not paired)
     fetch = _couple_reader(examples, sets, rows, map_split=map_split, seed=seed, epoch=epoch)
-    generated = sum(number != REAL for _, number in rows)
+    generated = int(np.count_nonzero(rows[:, 1] != REAL))
     real_weight, set_weight = (1.0, 1.0) if paired else (len(rows) / (2 * n) for n in (len(examples), generated))
 
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        types = (tf.string, tf.string, tf.string, tf.bool, tf.int32)
-        encoded, truth, other, other_is_real, view_seed = _call(fetch, number, types)
+        results = _call(fetch, number, (BYTES, BYTES, BYTES, FLAG, SEED))
+        encoded, truth, other, other_is_real, view_seed = results
         image = resize_image(decode_image(encoded), examples.resize)
         view = _view(tf.shape(image)[:2], crop_size, view_seed, augment=augment)
         truth, other = resize_label_map(decode_label_map(truth), examples.resize), decode_label_map(other)
@@ -185,35 +195,43 @@ def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) ->
     return resize_image(image, examples.resize), resize_label_map(label_map, examples.resize)
 
 
-def _rows(examples: int, covered: Sequence[Sequence[int]], *, with_real: bool) -> list[tuple[int, int]]:
-    """The rows of an epoch in order, each the numbers of an example and of a set that covers it, or REAL."""
-    whole = [set(numbers) for numbers in covered]
-    sets = range(REAL if with_real else 0, len(covered))
-    return [(index, s) for index, s in itertools.product(range(examples), sets) if s == REAL or index in whole[s]]
+def _rows(
+    examples: Examples,
+    sets: Sequence[LabelMapSet],
+    covered: Sequence[Sequence[int]] | None,
+    *,
+    map_split: str,
+    with_real: bool,
+) -> np.ndarray:
+    """The rows of an epoch in order, int32 `[rows, 3]`: the numbers of an example, of a set or REAL, and of its map.
+
+    Raises UserError if a set lacks the map of an example that it covers.
+    """
+    # Without a row a place is -1; the first column stands for the real map.
+    maps = np.full((len(examples), 1 + len(sets)), -1, np.int32)
+    if with_real:
+        maps[:, 0] = 0
+    for number, label_maps in enumerate(sets):
+        chosen = range(len(examples)) if covered is None else covered[number]
+        maps[chosen, 1 + number] = label_maps.rows(map_split, [examples.ids[index] for index in chosen])
+    places = np.argwhere(maps >= 0)
+    return np.column_stack([places[:, 0], places[:, 1] - 1, maps[maps >= 0]]).astype(np.int32)
 
 
 def _couple_reader(
-    examples: Examples,
-    sets: Sequence[LabelMapSet],
-    rows: Sequence[tuple[int, int]],
-    *,
-    map_split: str,
-    seed: int,
-    epoch: int,
+    examples: Examples, sets: Sequence[LabelMapSet], rows: np.ndarray, *, map_split: str, seed: int, epoch: int
 ) -> Callable[[int], tuple[bytes, bytes, bytes, bool, np.ndarray]]:
-    """Gives a reader of the epoch's rows, each the numbers of an example and of a set or REAL, by place.
+    """Gives a reader of the epoch's rows by place.
 
     It reads the image, its real label map, the row's label map, whether that is the real one, and the view's seed.
-    Raises UserError at once if a set lacks the map of an example.
     """
-    maps = {(i, s): sets[s].png(map_split, examples.ids[i]) for i, s in rows if s != REAL}
     order = permutation(seed, epoch, len(rows))
 
     def read(place: int) -> tuple[bytes, bytes, bytes, bool, np.ndarray]:
-        row = rows[order[place]]
-        image, truth = examples.encoded(row[0])
-        other = maps.get(row, truth)
-        return image, truth, other, row[1] == REAL, stateless_seed(seed, epoch, order[place])
+        example, number, row = rows[order[place]].tolist()
+        image, truth = examples.encoded(example)
+        other = truth if number == REAL else sets[number].read(map_split, row)
+        return image, truth, other, number == REAL, stateless_seed(seed, epoch, order[place])
 
     return read
 
@@ -238,12 +256,10 @@ def _merge_rows(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {name: tf.reshape(values, [-1, *values.shape[2:]]) for name, values in batch.items()}
 
 
-def _call(function: Callable, number: tf.Tensor, types: tuple[tf.DType, ...]) -> list[tf.Tensor]:
-    """Calls a Python function of a number in the graph; its results are scalars, but for int32 seeds of shape [2]."""
-    results = tf.numpy_function(function, [number], types, stateful=False)
-    for result, dtype in zip(results, types, strict=True):
-        result.set_shape([2] if dtype == tf.int32 else [])
-    return results
+def _call(function: Callable, number: tf.Tensor, specs: tuple[tf.TensorSpec, ...]) -> list[tf.Tensor]:
+    """Calls a Python function of a number in the graph."""
+    results = tf.numpy_function(function, [number], [spec.dtype for spec in specs], stateful=False)
+    return [tf.ensure_shape(result, spec.shape) for result, spec in zip(results, specs, strict=True)]
 
 
 def _parallel(numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deeplab_load.data.specs import DatasetSpec, Download
 from deeplab_load.errors import UserError
-from deeplab_load.files import sync
+from deeplab_load.files import sync, writing
 from deeplab_load.restore.download import fetch
 
 
@@ -14,17 +14,19 @@ def download_archives(spec: DatasetSpec, folder: Path) -> Path:
     """Brings a data set's archives into a folder, those that are not there, and gives the folder.
 
     Raises:
-        UserError: its owners give it out after a login only, or a transfer failed, was cut or brought another file.
+        UserError: its owners give it out after a login only, a transfer failed, was cut or brought another file, or
+            the disk is full.
     """
     if not spec.downloads:
         raise UserError(
             f'{spec.name} cannot be downloaded without a login: get {spec.source} from its owners and name it with '
             f'{spec.source_flag}.'
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for download in spec.downloads:
-        if not (folder / download.file).exists():
-            _bring(download, folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for download in spec.downloads:
+            if not (folder / download.file).exists():
+                _bring(download, folder)
     return folder
 
 

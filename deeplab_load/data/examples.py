@@ -2,15 +2,21 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from deeplab_load.data.builder import SegmentationBuilder
+from deeplab_load.data.pixels import PIXELS, Pixels, is_whole, write_pixels
+from deeplab_load.data.preprocessing import decode_image, decode_label_map
 from deeplab_load.data.specs import DatasetSpec, ResizeRange
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.progress import progress
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class Examples:
     `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes, `image_digests`
     those of the images' alone and `positions` the numbers of the records, one each per example. Where `labelled` is
     False every label map is void throughout. Batches resize images and label maps by `resize`; `sizes` are before that.
+    `pixels` holds the decoded examples by their records' numbers, where they have been decoded.
     """
 
     spec: DatasetSpec
@@ -28,10 +35,11 @@ class Examples:
     sizes: tuple[tuple[int, int], ...] = dataclasses.field(repr=False)
     digests: tuple[str, ...] = dataclasses.field(repr=False)
     image_digests: tuple[str, ...] = dataclasses.field(repr=False)
-    positions: tuple[int, ...] = dataclasses.field(repr=False)
+    positions: Sequence[int] = dataclasses.field(repr=False)
     records: Sequence[Any] = dataclasses.field(repr=False, compare=False)
     labelled: bool = True
     resize: ResizeRange | None = None
+    pixels: Pixels | None = dataclasses.field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,19 +73,27 @@ class Examples:
             )
         return record['image'], record['label']
 
+    def decoded(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """An example's image, uint8 [height, width, 3], and its label map, uint8 [height, width], from `pixels`."""
+        assert self.pixels is not None
+        return self.pixels.pair(self.positions[index])
+
     def subset(self, ids: Iterable[str]) -> 'Examples':
         """The examples with these ids, in the order of this set; raises ValueError for an id it does not have."""
         wanted = set(ids)
         if unknown := sorted(wanted.difference(self.ids)):
             raise ValueError(f'split {self.split!r} of {self.spec.name} has no examples {unknown}')
-        chosen = [index for index, image_id in enumerate(self.ids) if image_id in wanted]
+        return self.at([index for index, image_id in enumerate(self.ids) if image_id in wanted])
+
+    def at(self, numbers: Sequence[int]) -> 'Examples':
+        """The examples of these numbers."""
         return dataclasses.replace(
             self,
-            ids=tuple(self.ids[i] for i in chosen),
-            sizes=tuple(self.sizes[i] for i in chosen),
-            digests=tuple(self.digests[i] for i in chosen),
-            image_digests=tuple(self.image_digests[i] for i in chosen),
-            positions=tuple(self.positions[i] for i in chosen),
+            ids=tuple(self.ids[n] for n in numbers),
+            sizes=tuple(self.sizes[n] for n in numbers),
+            digests=tuple(self.digests[n] for n in numbers),
+            image_digests=tuple(self.image_digests[n] for n in numbers),
+            positions=tuple(self.positions[n] for n in numbers),
         )
 
 
@@ -85,17 +101,36 @@ def open_examples(builder: SegmentationBuilder, spec: DatasetSpec, split: str) -
     """The examples of a prepared split in the order of its list."""
     columns = builder.info.metadata['splits'][split]
     skip = tfds.decode.SkipDecoding()
+    sizes: dict[tuple[int, int], tuple[int, int]] = {}
     return Examples(
         spec=spec,
         split=split,
-        ids=tuple(columns['ids']),
-        sizes=tuple((height, width) for height, width in columns['sizes']),
+        # An image's id stands in label-map sets too; few sizes are the same tuple over and over.
+        ids=tuple(map(sys.intern, columns['ids'])),
+        sizes=tuple(sizes.setdefault((height, width), (height, width)) for height, width in columns['sizes']),
         digests=tuple(columns['digests']),
         image_digests=tuple(columns['image_digests']),
-        positions=tuple(range(len(columns['ids']))),
+        positions=range(len(columns['ids'])),
         records=builder.as_data_source(split, decoders={'image': skip, 'label': skip}),
         labelled=columns['labelled'],
     )
+
+
+def decoded_once(examples: Examples, folder: pathlib.Path, *, check: Callable[[], None] = lambda: None) -> Examples:
+    """The examples with their pixels, from `folder`, where they are stored first unless they are there and whole.
+
+    `check` is called after every image and may raise, to stop. Raises UserError if the disk is full.
+    """
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index in progress(range(len(examples)), 'decoding', unit='image'):
+            image, label = examples.encoded(index)
+            yield decode_image(image).numpy(), decode_label_map(label).numpy()
+            check()
+
+    if not is_whole(folder, examples.fingerprint):
+        write_pixels(folder, pairs(), examples.fingerprint)
+    return dataclasses.replace(examples, pixels=Pixels(folder / PIXELS, examples.positions, examples.sizes))
 
 
 def holdout(examples: Examples, *, fraction: float = 0.3, seed: int = 0) -> Examples:

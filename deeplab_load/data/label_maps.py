@@ -4,18 +4,25 @@ A set is a folder `<buffer>/<name>/` that is written under a temporary name and 
 train.tfrecord-00000-of-00004; each record is a tf.train.Example of image_id, height, width and label_map (PNG).
 """
 
+import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
+import struct
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from deeplab_load import files
+from deeplab_load.background import in_background
 from deeplab_load.data.pairs import encode_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.files import read_json, sync
@@ -23,28 +30,66 @@ from deeplab_load.shortages import tensorflow_writes
 
 MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
+_SHARD = re.compile(r'[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}')
 _ENTRY = {'split': str, 'count': int, 'bytes': int, 'sha256': str}  # Of a shard in the manifest.
+DELETE = 'delete {}, and it is made again'
 REPAIR = 'the same command with --repair makes it as it was.'
+
+
+# Where a record lies in a shard, in bytes, and the CRC-32 by which it is known again.
+_PLACE = np.dtype([('shard', np.int32), ('offset', np.int64), ('length', np.int32), ('crc', np.uint32)])
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where the label maps of a split lie: `places` `[maps]` has a row for each of `ids`, in files of `shards`."""
+
+    ids: tuple[str, ...] = ()
+    shards: tuple[Path, ...] = ()
+    places: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, _PLACE), repr=False)
 
 
 @dataclass(frozen=True)
 class LabelMapSet:
-    """A set whose shards have been checked against its manifest; the PNGs are kept in memory."""
+    """A set whose shards have been checked against its manifest; its maps are read when asked for."""
 
     name: str
     manifest: Mapping
-    maps: Mapping[str, Mapping[str, bytes]]
+    indices: Mapping[str, Index] = dataclasses.field(repr=False)
 
     def ids(self, split: str) -> tuple[str, ...]:
         """The image ids of a split."""
-        return tuple(self.maps[split])
+        return self.indices[split].ids
+
+    def rows(self, split: str, image_ids: Sequence[str]) -> np.ndarray:
+        """The numbers, int64, under which `read` gives the maps of images; raises UserError if it has not all."""
+        wanted = {image_id: place for place, image_id in enumerate(image_ids)}
+        rows = np.full(len(image_ids), -1)
+        for row, image_id in enumerate(self.indices.get(split, Index()).ids):
+            if image_id in wanted:
+                rows[wanted[image_id]] = row
+        if (rows < 0).any():
+            missing = image_ids[int(np.argmin(rows))]
+            raise UserError(f'Label-map set {self.name!r} has no map of image {missing!r} in {split!r}.')
+        return rows
+
+    def read(self, split: str, row: int) -> bytes:
+        """A label map as a grey 8-bit PNG; raises UserError if the shard has changed since it was checked."""
+        index = self.indices[split]
+        place = index.places[row]
+        path, length = index.shards[place['shard']], int(place['length'])
+        try:
+            with open(path, 'rb') as file:
+                record = os.pread(file.fileno(), length, int(place['offset']))
+        except OSError as error:
+            raise UserError(f'{path} cannot be read: {error.strerror}; {REPAIR}') from error
+        if zlib.crc32(record) != place['crc']:
+            raise UserError(f'{path} is stale: it has changed since it was read; {REPAIR}')
+        return _features(record)['label_map'].bytes_list.value[0]
 
     def png(self, split: str, image_id: str) -> bytes:
         """An image's label map as a grey 8-bit PNG; raises UserError if the set has none."""
-        try:
-            return self.maps[split][image_id]
-        except KeyError as error:
-            raise UserError(f'Label-map set {self.name!r} has no map of image {image_id!r} in {split!r}.') from error
+        return self.read(split, int(self.rows(split, [image_id])[0]))
 
 
 @dataclass(frozen=True)
@@ -134,7 +179,7 @@ def list_sets(folder: str | os.PathLike) -> tuple[str, ...]:
 
 
 def read_set(folder: str | os.PathLike, name: str, origin: Origin | None = None) -> LabelMapSet:
-    """Reads and checks the set `name`; its origin, where given, must be that it was made with.
+    """Checks the set `name` and notes where its maps lie; its origin, where given, must be that it was made with.
 
     Raises:
         UserError: no such set, one made by another model or of other data, or a shard that is missing, cut, swapped,
@@ -145,11 +190,30 @@ def read_set(folder: str | os.PathLike, name: str, origin: Origin | None = None)
     if origin:
         _check_origin(path, manifest, origin)
     _check_names(path, manifest['shards'])
-    maps: dict[str, dict[str, bytes]] = {}
+    splits: dict[str, list[str]] = {}
     for shard, entry in manifest['shards'].items():
-        _check_bytes(path / shard, entry, manifest['shards'])
-        maps.setdefault(entry['split'], {}).update(_read_shard(path / shard, entry['count']))
-    return LabelMapSet(name, manifest, maps)
+        splits.setdefault(entry['split'], []).append(shard)
+    return LabelMapSet(name, manifest, {s: _index(path, shards, manifest['shards']) for s, shards in splits.items()})
+
+
+def _index(path: Path, shards: Sequence[str], listed: Mapping[str, Mapping]) -> Index:
+    """The index of a split's shards, each of them checked."""
+    ids: list[str] = []
+    places = []
+    for number, shard in enumerate(shards):
+        data = (path / shard).read_bytes()
+        _check_bytes(path / shard, data, listed[shard], listed)
+        try:
+            records = list(_records(data, number))
+        except (struct.error, DecodeError, LookupError, UnicodeDecodeError) as error:
+            raise UserError(f'{path / shard} holds something else than label maps; {REPAIR}') from error
+        if len(records) != listed[shard]['count']:
+            raise UserError(
+                f'{path / shard} holds {len(records)} maps, the manifest lists {listed[shard]["count"]}; {REPAIR}'
+            )
+        ids += (image_id for image_id, _ in records)
+        places.append(np.array([place for _, place in records], _PLACE))
+    return Index(tuple(ids), tuple(path / shard for shard in shards), np.concatenate(places))
 
 
 def _origin(path: Path) -> Origin | None:
@@ -169,8 +233,8 @@ def _whole_shards(path: Path) -> dict[str, dict]:
 
 
 def _write_shard(path: Path, shard: Shard) -> dict:
-    """Writes a shard whole or not at all, and gives its entry in the manifest."""
-    records = [_record(image_id, label_map) for image_id, label_map in shard.maps()]
+    """Writes a shard whole or not at all, and gives its entry in the manifest; encodes maps while others are made."""
+    records = list(in_background(lambda named: _record(*named), shard.maps()))
     with files.replacing(path) as part, tensorflow_writes(), tf.io.TFRecordWriter(str(part)) as writer:
         for record in records:
             writer.write(record)
@@ -206,11 +270,11 @@ def _sha256(path: Path) -> str:
 def _read_manifest(path: Path) -> dict:
     if not path.is_dir():
         raise UserError(f'{path} does not exist: there is no label-map set of that name.')
-    manifest = read_json(path / MANIFEST, f'delete {path}, and it is made again')
+    manifest = read_json(path / MANIFEST, DELETE.format(path))
     if manifest.get('format_version') != FORMAT_VERSION:
         raise UserError(f'{path / MANIFEST} has another format than this version writes: delete {path}.')
     if not _lists_shards(manifest):
-        raise UserError(f'{path / MANIFEST} is damaged: delete {path}, and it is made again.')
+        raise UserError(f'{path / MANIFEST} is damaged; {DELETE.format(path)}.')
     return manifest
 
 
@@ -221,8 +285,10 @@ def _lists_shards(manifest: Mapping) -> bool:
         {'model_fingerprint', 'data_fingerprint'} <= manifest.keys()
         and isinstance(shards, dict)
         and all(
-            isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _ENTRY.items())
-            for entry in shards.values()
+            _SHARD.fullmatch(name)
+            and isinstance(entry, dict)
+            and all(isinstance(entry.get(key), kind) for key, kind in _ENTRY.items())
+            for name, entry in shards.items()
         )
     )
 
@@ -241,8 +307,8 @@ def _check_names(path: Path, shards: Mapping[str, Mapping]) -> None:
         raise UserError(f'{path / extra[0]} is extra: the manifest lists no such shard; remove it, or {REPAIR}')
 
 
-def _check_bytes(path: Path, entry: Mapping, shards: Mapping[str, Mapping]) -> None:
-    size, digest = path.stat().st_size, _sha256(path)
+def _check_bytes(path: Path, data: bytes, entry: Mapping, shards: Mapping[str, Mapping]) -> None:
+    size, digest = len(data), hashlib.sha256(data).hexdigest()
     if digest == entry['sha256']:
         return
     twins = [shard for shard, other in shards.items() if other['sha256'] == digest]
@@ -253,14 +319,17 @@ def _check_bytes(path: Path, entry: Mapping, shards: Mapping[str, Mapping]) -> N
     raise UserError(f'{path} is stale: its bytes are not those the manifest lists; {REPAIR}')
 
 
-def _read_shard(path: Path, count: int) -> dict[str, bytes]:
-    maps = dict(_read_records(path))
-    if len(maps) != count:
-        raise UserError(f'{path} holds {len(maps)} maps, the manifest lists {count}; {REPAIR}')
-    return maps
+def _records(data: bytes, shard: int) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
+    """The image ids and places of a TFRecord file's records: 8 bytes of length, 4 of checksum, the record, 4 more."""
+    start = 0
+    while start < len(data):
+        (length,) = struct.unpack_from('<Q', data, start)
+        record = data[start + 12 : start + 12 + length]
+        image_id = _features(record)['image_id'].bytes_list.value[0].decode()
+        # An image's id stands in every set of the buffer, and in the examples.
+        yield sys.intern(image_id), (shard, start + 12, length, zlib.crc32(record))
+        start += 12 + length + 4
 
 
-def _read_records(path: Path) -> Iterator[tuple[str, bytes]]:
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        feature = tf.train.Example.FromString(record).features.feature
-        yield feature['image_id'].bytes_list.value[0].decode(), feature['label_map'].bytes_list.value[0]
+def _features(record: bytes) -> Mapping:
+    return tf.train.Example.FromString(record).features.feature

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import io
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from absl import logging
 
+from deeplab_load import files
 from deeplab_load.data.ade20k.builder import Ade20k
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.cityscapes.builder import Cityscapes
@@ -165,8 +168,8 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
 
 
 def _check_whole(builder: SegmentationBuilder) -> None:
-    files = [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
-    if not files or not all(path.is_file() for path in files):
+    records = [Path(path) for split in builder.info.splits.values() for path in split.filepaths]
+    if not records or not all(path.is_file() for path in records):
         raise UserError(f'{builder.data_dir} holds no whole data set: delete this folder to have it prepared again.')
 
 
@@ -190,14 +193,22 @@ def _generate(
         shutil.rmtree(left_over)
     unpacked = folder / f'{builder.name}-unpacked-{source.digest[:12]}'
     contents = source.open(unpacked)
-    journal = Journal(folder / f'.{builder.name}-{builder.version}.journal')
-    try:
-        with _quiet_tfds():
-            builder.prepare_from(source, contents, journal, progress=progress, check=check)
-    finally:
-        journal.close()
+    place = folder / f'.{builder.name}-{builder.version}.journal'
+    with files.writing(folder), _failing_as_others(), _quiet_tfds(), Journal(place) as journal:
+        builder.prepare_from(source, contents, journal, progress=progress, check=check)
     journal.delete()
     shutil.rmtree(unpacked, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _failing_as_others() -> Iterator[None]:
+    """Raises OSError where the writer of records, which raises RuntimeError, or the journal's find the disk full."""
+    try:
+        yield
+    except (RuntimeError, sqlite3.OperationalError) as error:
+        if not any(words in str(error) for words in ('No space left', 'disk is full', 'disk I/O error')):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 @contextlib.contextmanager

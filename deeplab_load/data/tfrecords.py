@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
 from deeplab_load.data.archives import archives_digest
 from deeplab_load.data.pairs import DecodeLabels, Pair, RawPair
+from deeplab_load.data.records import read_examples
 from deeplab_load.data.sources import Contents, check_ids
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
@@ -76,11 +76,17 @@ def _list_pairs(paths: Sequence[Path]) -> list[Pair]:
     listed = []
     for path in paths:
         for example in _examples(path):
-            names = example[FILENAME].bytes_list.value
-            # ADE20K's scripts wrote the image's whole path, the others its name.
-            listed.append(Pair(PurePath(names[0].decode()).stem, path, path))
+            listed.append(Pair(_image_id(example[FILENAME].bytes_list.value[0], path), path, path))
     check_ids([pair.image_id for pair in listed], paths[0])
     return listed
+
+
+def _image_id(filename: bytes, path: Path) -> str:
+    """The image id in what ADE20K's scripts wrote, the image's whole path, or the others, its name."""
+    try:
+        return PurePath(filename.decode()).stem
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path} names an image by what is no UTF-8 text: {filename!r}; write it again.') from error
 
 
 def read_records(pairs: Sequence[Pair]) -> Iterator[RawPair]:
@@ -94,14 +100,9 @@ def read_records(pairs: Sequence[Pair]) -> Iterator[RawPair]:
 
 
 def _examples(path: Path) -> Iterator[Mapping[str, tf.train.Feature]]:
-    try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            features = tf.train.Example.FromString(record).features.feature
-            missing = [name for name in (IMAGE, FILENAME, LABELS) if not features[name].bytes_list.value]
-            if missing:
-                raise UserError(f"{path} has a record without {missing[0]}: it is not of the original's scripts.")
-            yield features
-    except DecodeError as error:
-        raise UserError(f'{path} holds records that are no tf.train.Example: give those of the scripts.') from error
-    except tf.errors.DataLossError as error:
-        raise UserError(f'{path} is cut or damaged: replace it by a whole one.') from error
+    for example in read_examples(path):
+        features = example.features.feature
+        missing = [name for name in (IMAGE, FILENAME, LABELS) if not features[name].bytes_list.value]
+        if missing:
+            raise UserError(f"{path} has a record without {missing[0]}: it is not of the original's scripts.")
+        yield features

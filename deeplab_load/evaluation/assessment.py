@@ -1,13 +1,12 @@
 """What a model's label maps are worth: counts of every image, added up, and what they say."""
 
-import collections
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
+from deeplab_load.background import in_background
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.boundaries import (
@@ -18,11 +17,6 @@ from deeplab_load.evaluation.boundaries import (
 )
 from deeplab_load.evaluation.evaluation import Prediction
 from deeplab_load.metrics import Metrics, confusion_matrix, summarise
-
-T = TypeVar('T')
-U = TypeVar('U')
-
-AHEAD = 4  # images that may wait to be counted
 
 
 class ImageScore(NamedTuple):
@@ -95,15 +89,3 @@ def count(prediction: Prediction, spec: DatasetSpec, boundary_width: float) -> I
     if not boundary_width:
         return ImageCounts(prediction, confusion, None)
     return ImageCounts(prediction, confusion, count_boundaries(label, label_map, **among, width=boundary_width))
-
-
-def in_background(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """`function` of the items in their order, in one thread beside whoever makes them."""
-    waiting: collections.deque = collections.deque()
-    with ThreadPoolExecutor(1) as thread:
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

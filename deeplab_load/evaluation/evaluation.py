@@ -1,5 +1,6 @@
 """Evaluation of a segmentor on a data set, and its label maps."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.background import in_background
 from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
@@ -46,18 +48,17 @@ class Evaluator:
         self.colour = padding_colour(segmentor)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
         self._mapper = tf.function(label_mapper(segmentor, inference), input_signature=[signature])
+        self._pipeline = functools.lru_cache(maxsize=1)(self._make_pipeline)  # Made as slowly as an image is mapped.
 
     def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
         """Counts the pixels of each (label, prediction): int64 `[classes, classes]`."""
-        total = np.zeros((self.num_classes, self.num_classes), np.int64)
-        for batch in self._batches(examples, title, interruptible):
-            total += confusion_matrix(
-                batch['label'].numpy(),
-                self._predict(batch['image']),
-                num_classes=self.num_classes,
-                ignore_label=examples.spec.ignore_label,
-            )
-        return total
+        count = functools.partial(
+            confusion_matrix, num_classes=self.num_classes, ignore_label=examples.spec.ignore_label
+        )
+        batches = self._batches(examples, title, interruptible)
+        mapped = ((batch['label'].numpy(), self._predict(batch['image'])) for batch in batches)
+        counts = in_background(lambda pair: count(*pair), mapped)
+        return sum(counts, np.zeros((self.num_classes, self.num_classes), np.int64))
 
     def predictions(self, examples: Examples, title: str = 'evaluation') -> Iterator[Prediction]:
         """Yields the label map of each example, in order."""
@@ -77,12 +78,14 @@ class Evaluator:
         return self._mapper(images).numpy()
 
     def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
-        batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
         total = -(-len(examples) // self.batch_size)
-        for batch in progress(batches, title, total=total, unit='batch'):
+        for batch in progress(self._pipeline(examples), title, total=total, unit='batch'):
             if interruptible:
                 self.check()
             yield batch
+
+    def _make_pipeline(self, examples: Examples) -> tf.data.Dataset:
+        return evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
 
 
 def label_mapper(segmentor: keras.Model, inference: Inference = PLAIN) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -13,7 +13,7 @@ from deeplab_load.data.examples import Examples
 from deeplab_load.data.specs import CITYSCAPES, PASCAL_VOC
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Prediction
-from deeplab_load.files import PART, replacing
+from deeplab_load.files import PART, replacing, writing
 from deeplab_load.reporting.folders import writable_folder
 from deeplab_load.reporting.pictures import index_picture, palette
 
@@ -56,7 +56,8 @@ def submission_folder(root: str | os.PathLike, examples: Examples) -> pathlib.Pa
     if name not in LAYOUTS:
         raise UserError(f'--submission_dir is for {" and ".join(LAYOUTS)}, which have test servers; {name} has none.')
     folder = writable_folder(root, '--submission_dir') / LAYOUTS[name].folder.format(split=examples.split)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for left_over in folder.glob(f'{PART}*'):
         left_over.unlink()
     if foreign := sorted({path.name for path in folder.iterdir()} - {file.name for file in _files(folder, examples)}):

@@ -17,6 +17,7 @@ from deeplab_load.reporting.statistics import (
     cost_ratio,
     percent,
     phase_seconds,
+    shares,
     spread,
     stability,
     success_share,
@@ -172,6 +173,14 @@ def cost_table(experiment: Experiment, *, with_paper: bool) -> Table:
         ratio = hours['DLv3+ & LoAd'] / hours['DLv3+']
         note += f' The article: about 2.5 ({ratio:.2f} by its hours) until the best model, on PASCAL VOC 2012.'
     return Table('cost', 'Cost, in seconds', ('', *_labels(experiment)), tuple(rows), note=note)
+
+
+def shares_table(experiment: Experiment) -> Table:
+    """Where the time of each arm went, in percent."""
+    by_arm = [[shares(run) for run in arm.runs] for arm in experiment.arms]
+    rows = tuple((words, *(percent([run[words] for run in runs]) for runs in by_arm)) for words in by_arm[0][0])
+    note = 'Of stage 1 and the adversarial stage together, as timed by the run; work that a kill undid is not counted.'
+    return Table('shares', 'Where the time goes, in %', ('', *_labels(experiment)), rows, note=note)
 
 
 def discriminator_table(experiment: Experiment) -> Table:

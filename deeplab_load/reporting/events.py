@@ -62,7 +62,8 @@ class Scalars:
 
     def __init__(self, folder: str | os.PathLike):
         self._folder = folder
-        self._writer = tf.summary.create_file_writer(str(folder))
+        with files.writing(folder), tensorflow_writes():
+            self._writer = tf.summary.create_file_writer(str(folder))
         plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name='scalars')
         self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
 

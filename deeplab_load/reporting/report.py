@@ -123,6 +123,7 @@ def _experiment(experiment: Experiment, writer: _Writer, ignored: Sequence[str],
     blocks += _discriminator(experiment, writer)
     blocks.append(writer.table(comparisons.stability_table(experiment)))
     blocks.append(writer.table(comparisons.cost_table(experiment, with_paper=with_paper)))
+    blocks.append(writer.table(comparisons.shares_table(experiment)))
     blocks.append(page.folded('Every option', writer.table(comparisons.options_table(experiment, ignored))))
     return blocks
 

@@ -50,7 +50,8 @@ def write_files(folder: pathlib.Path, assessment: Assessment, examples: Examples
         rows = ([name, *row] for name, row in zip(classes, cells, strict=True))
         _write_table(folder / f'confusion_{form}.csv', ['label \\ prediction', *classes], rows)
         save(confusion_figure(matrix, classes, f'Confusion matrix, {form}'), folder, f'confusion_{form}')
-    _write_worst(folder / 'worst', assessment, examples)
+    with files.writing(folder):
+        _write_worst(folder / 'worst', assessment, examples)
 
 
 def _class_columns(assessment: Assessment, classes: Sequence[str]) -> tuple[list[str], Iterable[Sequence]]:

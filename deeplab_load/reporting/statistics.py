@@ -70,6 +70,28 @@ def mean_fall(run: Run) -> float | None:
     return statistics.mean(100 * (baseline - event['end_miou']) for event in ends) if ends else None
 
 
+# What the adversarial stage does, under the names of `state.json`.
+WORK = {
+    'steps': "g's steps",
+    'evaluation': 'evaluation of the hold-out',
+    'maps': 'label maps',
+    'discriminator': 'training of the discriminator',
+    'saving': 'saving',
+}
+
+
+def shares(run: Run) -> dict[str, float | None]:
+    """Where the time of stage 1 and the adversarial stage went, as fractions by words; None where it is not known.
+
+    What is left is the evaluation of the best model, samples for the report and the like.
+    """
+    stage_1, seconds = run.state.get('stage_1_seconds', 0.0), run.state.get('seconds', {})
+    parts = {'stage 1': stage_1, **{words: seconds.get(name, 0.0) for name, words in WORK.items()}}
+    whole = max(stage_1 + adversarial_seconds(run), sum(parts.values()))
+    parts['all else'] = whole - sum(parts.values())
+    return {words: part / whole if seconds and whole else None for words, part in parts.items()}
+
+
 def phase_seconds(run: Run) -> dict[str, float]:
     """Seconds that went into each phase: stage 1, and what led to each kind of event.
 

@@ -1,20 +1,36 @@
 """Unpacks an archive of a stranger's: files and folders only, inside one folder, of bounded size."""
 
+import contextlib
 import gzip
 import os
 import pathlib
 import shutil
 import tarfile
 import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 from deeplab_load.errors import UserError
 from deeplab_load.files import sync_tree
 
+
+class Bounds(NamedTuple):
+    """What an archive of a kind may unpack to: so many times its size and so many bytes more, in so many files."""
+
+    growth: int
+    always: int
+    members: int
+
+    def bytes_of(self, archive: pathlib.Path) -> int:
+        """The largest size of what an archive unpacks to."""
+        return self.always + self.growth * archive.stat().st_size
+
+
 # Weights hardly compress: an archive that grows more than this is none of weights.
-LARGEST_GROWTH = 20
-ALWAYS_ALLOWED = 16 << 20  # bytes, whatever the archive's size
-MOST_MEMBERS = 1000
+OF_WEIGHTS = Bounds(growth=20, always=16 << 20, members=1000)
 _LONGEST_READ = 1 << 20
+_GZIP = b'\x1f\x8b'
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
 def unpack(archive: pathlib.Path, final: pathlib.Path) -> None:
@@ -46,9 +62,9 @@ def unpack(archive: pathlib.Path, final: pathlib.Path) -> None:
 
 
 class _BoundedStream:
-    """A gzip stream that refuses to be read further than a bound, or much at once."""
+    """An uncompressed stream that refuses to be read further than a bound, or much at once."""
 
-    def __init__(self, stream: gzip.GzipFile, bound: int, name: str) -> None:
+    def __init__(self, stream: BinaryIO, bound: int, name: str) -> None:
         self.stream, self.bound, self.name = stream, bound, name
 
     def read(self, size: int) -> bytes:
@@ -72,29 +88,53 @@ class _BoundedStream:
 
 
 def _extract(archive: pathlib.Path, folder: pathlib.Path) -> None:
-    bound = ALWAYS_ALLOWED + LARGEST_GROWTH * archive.stat().st_size
-    with gzip.open(archive) as unzipped:
-        stream = _BoundedStream(unzipped, bound, archive.name)
+    with opened(archive, OF_WEIGHTS) as (tar, members):
+        for member in members:
+            write(tar, member, folder)
+
+
+@contextlib.contextmanager
+def opened(archive: pathlib.Path, bounds: Bounds) -> Iterator[tuple[tarfile.TarFile, Iterator[tarfile.TarInfo]]]:
+    """Opens a .tar or .tar.gz, and gives its members one by one, each once it is known to be harmless.
+
+    Raises:
+        UserError: a member leads out of its folder, is a link or a device, or there is more than `bounds` allow.
+    """
+    with open(archive, 'rb') as file:
+        is_compressed = file.read(2) == _GZIP
+    with gzip.open(archive) if is_compressed else open(archive, 'rb') as unzipped:
+        stream = _BoundedStream(unzipped, bounds.bytes_of(archive), archive.name)  # type: ignore[arg-type]
         with tarfile.open(fileobj=stream, mode='r:') as tar:  # type: ignore[call-overload]
-            for count, member in enumerate(tar, start=1):
-                _require_harmless(member, archive.name)
-                stream.require(member.size <= bound - member.offset_data)
-                if count > MOST_MEMBERS:
-                    raise UserError(f'the archive {archive.name} holds more than {MOST_MEMBERS} files')
-                _write(tar, member, folder)
-        while stream.read(_LONGEST_READ):  # Its end has the checksum.
+            yield tar, _harmless(tar, stream, bounds)
+        while stream.read(_LONGEST_READ):  # The end of a compressed one has the checksum.
             pass
 
 
-def _require_harmless(member: tarfile.TarInfo, archive: str) -> None:
-    path = pathlib.PurePosixPath(member.name)
+def _harmless(tar: tarfile.TarFile, stream: _BoundedStream, bounds: Bounds) -> Iterator[tarfile.TarInfo]:
+    for count, member in enumerate(tar, start=1):
+        require_harmless(member.name, member.isdir() or member.type in _PLAIN, stream.name)
+        stream.require(member.size <= stream.bound - member.offset_data)
+        require_count(count, bounds, stream.name)
+        yield member
+
+
+def require_count(count: int, bounds: Bounds, archive: str) -> None:
+    """Refuses an archive of more files than its kind has."""
+    if count > bounds.members:
+        raise UserError(f'the archive {archive} holds more than {bounds.members} files; it is not unpacked')
+
+
+def require_harmless(name: str, is_plain: bool, archive: str) -> None:
+    """Refuses a member of an archive that leads out of its folder, or is neither a plain file nor a folder."""
+    path = pathlib.PurePosixPath(name)
     if path.is_absolute() or '..' in path.parts:
-        raise UserError(f'the archive {archive} holds {member.name!r}, which leaves its folder; it is not unpacked')
-    if not (member.isdir() or member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)):
-        raise UserError(f'the archive {archive} holds {member.name!r}, a link or a device; it is not unpacked')
+        raise UserError(f'the archive {archive} holds {name!r}, which leaves its folder; it is not unpacked')
+    if not is_plain:
+        raise UserError(f'the archive {archive} holds {name!r}, a link or a device; it is not unpacked')
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: pathlib.Path) -> None:
+def write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: pathlib.Path) -> None:
+    """Writes a file or a folder of an archive into a folder; raises FileExistsError for a file that is there."""
     target = folder / member.name
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)

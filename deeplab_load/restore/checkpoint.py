@@ -1,20 +1,18 @@
 """TF1 checkpoint files: an index of names and shapes, and data shards beside it; or a frozen graph instead."""
 
+import glob
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from deeplab_load.catalog import row_for_path
 from deeplab_load.errors import UserError
+from deeplab_load.restore.bundle import Bundle
 from deeplab_load.restore.frozen_graph import FrozenGraph
 from deeplab_load.shortages import tensorflow_writes
-
-# What TF's reader raises on damaged files; a read beyond a cut file's end is an IndexError.
-_READER_ERRORS = (tf.errors.OpError, IndexError)
 
 FROZEN = '.pb'
 
@@ -22,11 +20,9 @@ FROZEN = '.pb'
 class Checkpoint:
     """An open checkpoint: names, shapes and types from its index; values are read, and verified, when asked for."""
 
-    def __init__(self, prefix: pathlib.Path, reader: Any) -> None:
+    def __init__(self, prefix: pathlib.Path, reader: Bundle | FrozenGraph) -> None:
         self.prefix = prefix
-        self.shapes: dict[str, tuple[int, ...]] = {
-            name: tuple(shape) for name, shape in sorted(reader.get_variable_to_shape_map().items())
-        }
+        self.shapes: dict[str, tuple[int, ...]] = dict(sorted(reader.get_variable_to_shape_map().items()))
         self.dtypes: dict[str, tf.DType] = reader.get_variable_to_dtype_map()
         self._reader = reader
 
@@ -36,22 +32,7 @@ class Checkpoint:
         Raises:
             UserError: a data shard is missing, cut or altered.
         """
-        try:
-            return np.asarray(self._reader.get_tensor(name))
-        except _READER_ERRORS as error:
-            raise UserError(self._data_trouble(name)) from error
-
-    def _data_trouble(self, name: str) -> str:
-        shards = sorted(self.prefix.parent.glob(f'{self.prefix.name}.data-*'))
-        missing = [path.name for path in _expected_shards(shards, self.prefix) if not path.exists()]
-        if missing:
-            return f'the checkpoint {self.prefix} is incomplete: {", ".join(missing)} is missing; download it again'
-        return f'the checkpoint {self.prefix} is damaged: the data of {name} is cut or altered; download it again'
-
-
-def _expected_shards(shards: list[pathlib.Path], prefix: pathlib.Path) -> list[pathlib.Path]:
-    count = int(re.sub(r'.*-of-', '', shards[0].name)) if shards else 1
-    return [prefix.with_name(f'{prefix.name}.data-{shard:05d}-of-{count:05d}') for shard in range(count)]
+        return np.asarray(self._reader.get_tensor(name))
 
 
 def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
@@ -67,10 +48,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
     prefix = resolve_prefix(path)
     if prefix.suffix == FROZEN:
         return Checkpoint(prefix, FrozenGraph(prefix))
-    try:
-        return Checkpoint(prefix, tf.train.load_checkpoint(str(prefix)))
-    except _READER_ERRORS as error:
-        raise UserError(f'the checkpoint index {prefix}.index is cut or altered; download it again') from error
+    return Checkpoint(prefix, Bundle(prefix))
 
 
 def resolve_prefix(path: str | pathlib.Path) -> pathlib.Path:
@@ -83,7 +61,7 @@ def resolve_prefix(path: str | pathlib.Path) -> pathlib.Path:
     prefix = given.with_name(re.sub(r'\.(index|data-\d{5}-of-\d{5})$', '', given.name)) if given.name else given
     if _index(prefix).exists():
         return prefix
-    if list(prefix.parent.glob(f'{prefix.name}.data-*')):
+    if list(prefix.parent.glob(f'{glob.escape(prefix.name)}.data-*')):
         raise UserError(f'the checkpoint {prefix} is incomplete: {prefix.name}.index is missing; download it again')
     raise UserError(f'there is no checkpoint at {given}: {_download_advice(given)}')
 

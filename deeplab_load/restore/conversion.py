@@ -14,6 +14,7 @@ from deeplab_load.files import sync
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.restore.checkpoint import read_checkpoint
 from deeplab_load.restore.inspection import OPTIMIZER_SLOT, inspect, inspect_shapes
+from deeplab_load.restore.keras_file import require_harmless
 from deeplab_load.restore.names import tf1_shapes
 from deeplab_load.restore.restoring import GLOBAL_STEP, SKIPPED, Restoration, restore, save
 
@@ -126,10 +127,11 @@ def load_keras(path: str | pathlib.Path) -> keras.Model:
     """The DeepLab model in a .keras file.
 
     Raises:
-        UserError: there is no such file, it is damaged, or its model is another.
+        UserError: there is no such file, it is damaged, or its model is made of anything else.
     """
     if not pathlib.Path(path).is_file():
         raise UserError(f'there is no file {path}: give a {KERAS} file that zoo convert wrote')
+    require_harmless(path)
     try:
         model = keras.saving.load_model(path, compile=False)
         inspect_shapes(tf1_shapes(model))

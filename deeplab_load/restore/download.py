@@ -79,7 +79,7 @@ def _adopt(archive: pathlib.Path, final: pathlib.Path) -> None:
     """Unpacks an archive that is what it was; deletes one that is not, or that cannot be unpacked."""
     digest = _digest(archive)
     known = archive.with_name(f'{archive.name}.sha256')
-    first = known.read_text().split()[0] if known.exists() else digest
+    first = (known.read_text(errors='replace').split() or [''])[0] if known.exists() else digest
     try:
         if digest != first:
             raise UserError(

@@ -1,5 +1,6 @@
 """Frozen graphs (`frozen_inference_graph.pb`): their constants by the names of the variables that they once were."""
 
+import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ _KERNELS = {'Conv2D': 'weights', 'DepthwiseConv2dNative': 'depthwise_weights'}
 # What may stand between a convolution and its bias: the end of an atrous depthwise convolution.
 _PASSED = ('BatchToSpaceND', 'Identity')
 
+LARGEST_GRAPH = 1 << 30  # bytes; the largest that is published has 0.3e9
+
 Nodes = Mapping[str, Any]
 
 
@@ -27,13 +30,14 @@ class FrozenGraph:
     convolution's bias.
 
     Raises:
-        UserError: the file is no frozen graph, or cut.
+        UserError: the file is no frozen graph, cut, or larger than any.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
         nodes = _read_nodes(path)
         try:
-            named = {name: tf.make_ndarray(node.attr['value'].tensor) for name, node in _constants(nodes)}
+            _require_values(nodes, path)
+            named = {name: _value(node) for name, node in _constants(nodes)}
             self._values: dict[str, np.ndarray] = {**named, **_unfolded(nodes, named)}
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise UserError(
@@ -54,6 +58,8 @@ class FrozenGraph:
 
 
 def _read_nodes(path: pathlib.Path) -> Nodes:
+    if path.stat().st_size > LARGEST_GRAPH:
+        raise UserError(f'{path} is larger than any frozen graph of a DeepLab model; give another file')
     try:
         graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
     except DecodeError as error:
@@ -62,6 +68,22 @@ def _read_nodes(path: pathlib.Path) -> Nodes:
     if not any(_VARIABLE.fullmatch(name) or node.op in _KERNELS for name, node in nodes.items()):
         raise UserError(f'{path} is no frozen graph of a DeepLab model: there are no weights in it')
     return nodes
+
+
+def _require_values(nodes: Nodes, path: pathlib.Path) -> None:
+    """Refuses constants that unpack to more than a graph can hold: a single number may stand for a whole tensor."""
+    tensors = (node.attr['value'].tensor for node in nodes.values() if node.op == 'Const')
+    sizes = ([dim.size for dim in tensor.tensor_shape.dim] for tensor in tensors)
+    if sum(math.prod(map(abs, size)) for size in sizes) > LARGEST_GRAPH // 4:
+        raise UserError(f'{path} holds constants larger than those of any DeepLab model; give another file')
+
+
+def _value(node: Any) -> np.ndarray:
+    """The value of a constant; raises TypeError for one that holds no numbers."""
+    value = tf.make_ndarray(node.attr['value'].tensor)
+    if value.dtype == object:
+        raise TypeError(f'{node.name} holds no numbers')
+    return value
 
 
 def _constants(nodes: Nodes) -> Iterator[tuple[str, Any]]:
@@ -78,7 +100,7 @@ def _unfolded(nodes: Nodes, named: Mapping[str, np.ndarray]) -> dict[str, np.nda
         layer = convolution.name.rpartition('/')[0]
         if f'{layer}/biases' not in named:
             kernel = _source(nodes, convolution.input[1])
-            variables[f'{layer}/{_KERNELS[convolution.op]}'] = tf.make_ndarray(kernel.attr['value'].tensor)
+            variables[f'{layer}/{_KERNELS[convolution.op]}'] = _value(kernel)
             variables |= {f'{layer}/BatchNorm/{name}': value for name, value in _adding(layer, bias).items()}
     return variables
 
@@ -89,13 +111,17 @@ def _biases(nodes: Nodes) -> Iterator[tuple[Any, np.ndarray]]:
         if node.op in ('BiasAdd', 'Add', 'AddV2'):
             convolution, bias = (_source(nodes, name) for name in node.input[:2])
             if convolution.op in _KERNELS and bias.op == 'Const':
-                yield convolution, tf.make_ndarray(bias.attr['value'].tensor)
+                yield convolution, _value(bias)
 
 
 def _source(nodes: Nodes, name: str) -> Any:
-    """The node that an input comes from, past those that hand it on."""
-    node = nodes[name.lstrip('^').partition(':')[0]]
-    return _source(nodes, node.input[0]) if node.op in _PASSED else node
+    """The node that an input comes from, past those that hand it on; raises ValueError where these go in a circle."""
+    for _ in range(len(nodes)):
+        node = nodes[name.lstrip('^').partition(':')[0]]
+        if node.op not in _PASSED:
+            return node
+        name = node.input[0]
+    raise ValueError(f'{name} is its own source')
 
 
 def _adding(layer: str, bias: np.ndarray) -> dict[str, np.ndarray]:

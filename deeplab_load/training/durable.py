@@ -39,6 +39,7 @@ class RunDirectory:
         self.path = pathlib.Path(path)
         self.checkpoints = self.path / 'checkpoints'
         self.buffer = self.path / 'buffer'
+        self.cache = self.path / 'cache'
         self.events = self.path / 'events.jsonl'
         self.state_file = self.path / 'state.json'
         self.previous_state_file = self.path / 'state.previous.json'
@@ -100,7 +101,7 @@ class RunDirectory:
         before, now = _read_json(self.path / 'config.json'), json.loads(json.dumps(config))
         _refuse_changes(self.path, before, now, set(now) - set(fixed))
         with files.replacing(place) as part:
-            shutil.copytree(self.path, part, ignore=shutil.ignore_patterns('lock', f'{files.PART}*'))
+            shutil.copytree(self.path, part, ignore=shutil.ignore_patterns('lock', 'cache', f'{files.PART}*'))
             origin = {'forked_from': str(self.path.absolute())}
             files.write_text(part / 'config.json', json.dumps({**now, **origin}, indent=1) + '\n')
 

@@ -34,7 +34,8 @@ def run_lookahead(
     _resume(players, record, state)
     steps = decide(players, state, limits)
     for state, event in steps:
-        _make_durable(players, run, state, event)
+        with players.stopwatch('saving'):
+            _make_durable(players, run, state, event)
         watch(state, event)
         stop.check()
     run.prune()  # Of a run that was killed while its last state deleted what it did not need.
@@ -49,6 +50,7 @@ def repair_sets(players: TensorFlowPlayers, run: RunDirectory) -> None:
 
 def _resume(players: TensorFlowPlayers, record: dict[str, Any], state: LoadState) -> None:
     """Gives the players the weights that belong to the state."""
+    players.stopwatch.start_from(record.get('seconds', {}))
     players.restore(state.g_s)
     if record.get('discriminator'):
         players.restore_discriminator(record['discriminator'])
@@ -68,6 +70,6 @@ def _make_durable(players: TensorFlowPlayers, run: RunDirectory, state: LoadStat
     if isinstance(event, events.Discriminator):
         record['discriminator'] = f'discriminator-{event.cycle}'
         players.save_discriminator(record['discriminator'])
-    record['events_bytes'] = run.append(event)
+    record |= {'events_bytes': run.append(event), 'seconds': dict(players.stopwatch.seconds)}
     models = [record[key] for key in ('working', 'discriminator') if record.get(key)]
     run.write_state(record, snapshots=[*state.snapshots(), *models], sets={m.name for m in state.buffer})

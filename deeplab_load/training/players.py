@@ -26,6 +26,7 @@ from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.resumption import Resumption
 from deeplab_load.training.steps import AdversarialOutcome, adversarial_step
 from deeplab_load.training.stopping import StopSignal
+from deeplab_load.training.stopwatch import Stopwatch
 
 SLOT = '/Momentum'
 MAPS_PER_SHARD = 128  # What a kill costs at most; less than a hold-out of the article's data sets.
@@ -82,6 +83,7 @@ class TensorFlowPlayers:
         self._batches: Iterator[dict] = iter(())
         self._next_batch = -1
         self.keeps_slots = options.keep_slots
+        self.stopwatch = Stopwatch()
 
     def _make_step(self) -> Step:
         return adversarial_step(
@@ -98,6 +100,10 @@ class TensorFlowPlayers:
 
     @memory_for('training g', '--adversarial_batch_size or --train_crop_size')
     def _take_steps(self, propagation: int) -> tuple[Losses, list[AdversarialOutcome]]:
+        with self.stopwatch('steps'):
+            return self._try_steps(propagation)
+
+    def _try_steps(self, propagation: int) -> tuple[Losses, list[AdversarialOutcome]]:
         before = [v.numpy() for v in self.segmentor.variables]
         steps, ce, adv, outcomes = self.options.steps_per_propagation, 0.0, 0.0, []
         for number in range(steps):
@@ -128,11 +134,14 @@ class TensorFlowPlayers:
 
     def evaluate(self) -> float:
         """The mIoU of g on the hold-out, over the classes that occur in its ground truth."""
-        return summarise(self.evaluator.confusion(self.data.holdout, 'hold-out', interruptible=False)).miou_present
+        with self.stopwatch('evaluation'):
+            confusion = self.evaluator.confusion(self.data.holdout, 'hold-out', interruptible=False)
+        return summarise(confusion).miou_present
 
     def snapshot(self, name: str) -> None:
         """Stores g as a TF1 checkpoint in the run directory."""
-        self.run.save_snapshot(name, self.weights())
+        with self.stopwatch('saving'):
+            self.run.save_snapshot(name, self.weights())
 
     def restore(self, name: str) -> None:
         """Sets g to a snapshot and the momentum to zero, unless that is kept."""
@@ -144,8 +153,9 @@ class TensorFlowPlayers:
         """Writes the label-map set of a snapshot: maps of the hold-out images and of all training images, or of those
         that the model has seen.
         """
-        self.restore(map_set.snapshot)
-        label_maps.write_set(self.run.buffer, map_set.name, self._shards(map_set), self._origin(map_set))
+        with self.stopwatch('maps'):
+            self.restore(map_set.snapshot)
+            label_maps.write_set(self.run.buffer, map_set.name, self._shards(map_set), self._origin(map_set))
 
     def _covered(self, map_set: MapSet) -> Sequence[int]:
         """The numbers of the training images that a set has maps of.
@@ -174,7 +184,7 @@ class TensorFlowPlayers:
 
     def _shards(self, map_set: MapSet) -> list[label_maps.Shard]:
         """The shards of g's maps, each evaluated by itself, so that any can be made again to the same bytes."""
-        train = self.data.train.subset([self.data.train.ids[number] for number in self._covered(map_set)])
+        train = self.data.train.at(self._covered(map_set))
         return [
             label_maps.Shard(split, i, count, functools.partial(self._maps, examples, i, f'label maps, {split}'))
             for split, examples in (('train', train), ('holdout', self.data.holdout))
@@ -183,8 +193,8 @@ class TensorFlowPlayers:
         ]
 
     def _maps(self, examples: Examples, shard: int, title: str) -> Iterator[tuple[str, np.ndarray]]:
-        ids = examples.ids[shard * MAPS_PER_SHARD : (shard + 1) * MAPS_PER_SHARD]
-        return self.evaluator.label_maps(examples.subset(ids), f'{title}, shard {shard}')
+        numbers = range(shard * MAPS_PER_SHARD, min((shard + 1) * MAPS_PER_SHARD, len(examples)))
+        return self.evaluator.label_maps(examples.at(numbers), f'{title}, shard {shard}')
 
     def _origin(self, map_set: MapSet) -> label_maps.Origin:
         data = f'{self.data.train.fingerprint}-{self.data.holdout.fingerprint}'
@@ -203,18 +213,19 @@ class TensorFlowPlayers:
                 colour=padding_colour(self.segmentor), covered=covered.get(split),
             )  # fmt: skip
 
-        return self.trainer.retrain(
-            cycle,
-            training_batches=lambda epoch, first: batches(self.data.train, 'train', epoch, first, True),
-            holdout_batches=lambda first: batches(self.data.holdout, 'holdout', 0, first, False),
-            resumption=Resumption(
-                self.run,
-                f'discriminator-{cycle}',
-                self.trainer.variables(),
-                save_every=self.save_every,
-                stop=self.stop,
-            ),
-        )
+        with self.stopwatch('discriminator'):
+            return self.trainer.retrain(
+                cycle,
+                training_batches=lambda epoch, first: batches(self.data.train, 'train', epoch, first, True),
+                holdout_batches=lambda first: batches(self.data.holdout, 'holdout', 0, first, False),
+                resumption=Resumption(
+                    self.run,
+                    f'discriminator-{cycle}',
+                    self.trainer.variables(),
+                    save_every=self.save_every,
+                    stop=self.stop,
+                ),
+            )
 
     def _read_set(self, map_set: MapSet) -> label_maps.LabelMapSet:
         """Reads a set; makes it again where it was deleted."""

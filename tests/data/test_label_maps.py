@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -60,6 +62,55 @@ def test_maps_come_back(tmp_path):
             np.testing.assert_array_equal(decode_label_map(tf.constant(maps.png(part.split, image_id))), expected)
     with pytest.raises(UserError, match="'g0' has no map of image 'img_7' in 'train'"):
         maps.png('train', 'img_7')
+
+
+def test_rows_are_found_in_any_order_and_read_from_the_disk(tmp_path):
+    folder = write(tmp_path)
+    maps = read_set(tmp_path, 'g0')
+    rows = maps.rows('train', ['img_5', 'img_0'])
+    values = [decode_label_map(tf.constant(maps.read('train', int(row)))).numpy()[0, 0] for row in rows]
+    assert values == [2, 0]
+    with pytest.raises(UserError, match="no map of image 'x' in 'train'"):
+        maps.rows('train', ['img_1', 'x'])
+    stale(folder)
+    with pytest.raises(UserError, match=r'train\.tfrecord-00000-of-00003 is stale: it has changed since'):
+        maps.read('train', int(rows[1]))
+    missing(folder)
+    with pytest.raises(UserError, match=r'train\.tfrecord-00000-of-00003 cannot be read: No such file'):
+        maps.read('train', int(rows[1]))
+
+
+def test_a_map_takes_no_more_memory_than_its_place(tmp_path):
+    images = [(f'img_{number}', np.zeros((64, 64), np.uint8)) for number in range(256)]
+    write_set(tmp_path, 'g0', [Shard('train', 0, 1, lambda: images)], Origin('m', 'd'))
+    read_set(tmp_path, 'g0')  # What TensorFlow and others keep from a first time on.
+    tracemalloc.start()
+    maps = read_set(tmp_path, 'g0')
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(maps.ids('train')) == 256
+    assert kept < 256 * 100 + 10_000
+
+
+@pytest.mark.parametrize('content', [b'something else', b'\5' + bytes(7) + b'crc.\xff\xff\xff\xff\xffcrc.'])
+def test_a_shard_that_holds_something_else_is_refused_even_if_the_manifest_lists_it(tmp_path, content):
+    folder = write(tmp_path)
+    shard(folder, 0).write_bytes(content)
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    manifest['shards'][shard(folder, 0).name]['sha256'] = hashlib.sha256(content).hexdigest()
+    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match='00000-of-00003 holds something else than label maps'):
+        read_set(tmp_path, 'g0')
+
+
+def test_what_goes_wrong_while_a_map_is_encoded_or_made_is_told(tmp_path):
+    def maps():
+        yield 'a', np.zeros((2, 2), np.uint8)
+        raise UserError('no more')
+
+    with pytest.raises(UserError, match='no more'):
+        write_set(tmp_path, 'g0', [Shard('train', 0, 1, maps)], Origin('m', 'd'))
+    assert list_sets(tmp_path) == ()
 
 
 def test_files_are_named_and_listed_as_promised(tmp_path):

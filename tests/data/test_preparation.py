@@ -125,11 +125,10 @@ def test_the_journal_survives_a_kill(tmp_path):
     )
     root = pathlib.Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': str(root)}, check=False)
-    journal = Journal(tmp_path / 'journal')
-    assert journal.get('63').size == (63, 2)
-    assert journal.get('63').pixels.tolist() == list(range(256))
-    assert journal.get('99') is None
-    journal.close()
+    with Journal(tmp_path / 'journal') as journal:
+        assert journal.get('63').size == (63, 2)
+        assert journal.get('63').pixels.tolist() == list(range(256))
+        assert journal.get('99') is None
 
 
 def test_it_stops_between_two_images_when_asked_and_goes_on(make_voc, tmp_path):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from deeplab_load.background import AHEAD, in_background
 from deeplab_load.data.specs import SHAPES
 from deeplab_load.errors import UserError
-from deeplab_load.evaluation.assessment import AHEAD, assess, in_background
+from deeplab_load.evaluation.assessment import assess
 from deeplab_load.evaluation.evaluation import Prediction
 from deeplab_load.metrics import confusion_matrix, summarise
 

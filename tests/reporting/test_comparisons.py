@@ -82,6 +82,7 @@ def test_every_option_is_told_and_those_that_differ_stand_out(experiments):
 def test_the_accuracy_of_the_discriminator_and_the_cost(experiments):
     (experiment,) = experiments({})
     assert comparisons.discriminator_table(experiment).rows == (('LoAd', '60.00', '60.00', '60.00', '60.00', '60.00'),)
+    assert row(comparisons.shares_table(experiment), 'saving')[1] == '–'
     cost = comparisons.cost_table(experiment, with_paper=True)
     assert row(cost, 'stage 1') == ('stage 1', '100.0')
     assert 'about 2.5 (2.69 by its hours)' in cost.note

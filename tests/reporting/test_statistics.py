@@ -53,6 +53,18 @@ def test_without_the_time_of_stage_1_there_is_no_ratio(run):
     assert statistics.cost_ratio(Run(run.path, {}, EVENTS, {}), to_best=False) is None
 
 
+def test_shares_of_stage_1_and_what_the_adversarial_stage_did(run):
+    seconds = {'steps': 10.0, 'evaluation': 6.0, 'maps': 5.0, 'discriminator': 40.0, 'saving': 3.0}
+    timed = Run(run.path, {}, EVENTS, {**run.state, 'seconds': seconds})
+    assert statistics.shares(timed) == {
+        'stage 1': pytest.approx(100 / 174), "g's steps": pytest.approx(10 / 174),
+        'evaluation of the hold-out': pytest.approx(6 / 174), 'label maps': pytest.approx(5 / 174),
+        'training of the discriminator': pytest.approx(40 / 174), 'saving': pytest.approx(3 / 174),
+        'all else': pytest.approx(10 / 174),
+    }  # fmt: skip
+    assert set(statistics.shares(run).values()) == {None}
+
+
 def test_measures_of_stability(run):
     assert {name: measure(run) for name, measure in statistics.stability().items()} == {
         'cycles = step-backs': 2, 'divergences treated': 1, 'peaks': 1, 'cycles per peak': 2.0, 'raised starts': 1,

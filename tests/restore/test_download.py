@@ -201,7 +201,7 @@ def test_a_name_twice(published, base_url, home):
 
 @pytest.mark.parametrize('zeros', ['in a file', 'in a header', 'behind the end'])
 def test_a_bomb(published, base_url, home, monkeypatch, zeros):
-    monkeypatch.setattr(archive, 'ALWAYS_ALLOWED', 1 << 20)
+    monkeypatch.setattr(archive, 'OF_WEIGHTS', archive.OF_WEIGHTS._replace(always=1 << 20))
     size = 64 << 20
     if zeros == 'in a file':
         published.content = packed({'zeros': bytes(size)})
@@ -216,7 +216,7 @@ def test_a_bomb(published, base_url, home, monkeypatch, zeros):
 
 
 def test_too_many_files(published, base_url, home, monkeypatch):
-    monkeypatch.setattr(archive, 'MOST_MEMBERS', 1)
+    monkeypatch.setattr(archive, 'OF_WEIGHTS', archive.OF_WEIGHTS._replace(members=1))
     published.content = packed()
     assert 'more than 1 files' in refused(home, base_url)
     assert files(home) == []

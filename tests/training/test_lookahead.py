@@ -15,6 +15,7 @@ from deeplab_load.restore import checkpoint
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.stopping import Stopped, StopSignal
+from deeplab_load.training.stopwatch import Stopwatch
 
 from .conftest import Killed
 
@@ -27,7 +28,7 @@ class NumberPlayers:
 
     def __init__(self, run, keeps_slots=False):
         self.run, self.g, self.slot, self.d = run, 0.0, 0.0, 0.0
-        self.keeps_slots = keeps_slots
+        self.keeps_slots, self.stopwatch = keeps_slots, Stopwatch()
 
     def propagate(self, propagation):
         if SCRIPT[propagation] == 'nan':
@@ -100,7 +101,7 @@ def drive(run, stop=None, keeps_slots=False):
 def end_of(run):
     lines = [json.loads(line) for line in run.events.read_text().splitlines()]
     events = [{k: v for k, v in e.items() if k != 'time'} for e in lines]
-    vary = ('events_bytes', 'events_sha256')
+    vary = ('events_bytes', 'events_sha256', 'seconds')
     state = {k: v for k, v in run.read_state().items() if k not in vary}
     values = {p.name: run.read_snapshot(p.name) for p in run.checkpoints.iterdir()}
     maps = {p.name: (p / 'maps').read_text() for p in run.buffer.iterdir()}
@@ -209,6 +210,23 @@ def test_stopped_after_every_event_it_ends_the_same(undisturbed, tmp_path, keeps
     assert stops == len(undisturbed[0])
     for ours, theirs in zip(end_of(run), end_of(straight), strict=True):
         assert ours == theirs
+
+
+def test_the_seconds_of_phases_add_up_over_processes(tmp_path):
+    run = begin(tmp_path / 'run')
+    seconds = []
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            drive(run, stop=StopAfter(2))
+        seconds.append(run.read_state()['seconds'])
+    assert 0 < seconds[0]['saving'] < seconds[1]['saving']
+
+
+def test_a_phase_that_fails_does_not_count():
+    watch = Stopwatch()
+    with pytest.raises(ValueError, match='x'), watch('steps'):
+        raise ValueError('x')
+    assert watch.seconds == {}
 
 
 def test_the_state_names_every_snapshot_it_needs():

@@ -1,0 +1,147 @@
+"""What looking ahead adds to the network's own work: `python -m bench.phases OPTIONS`.
+
+The options are those of the main job, such as --dataset=stanford_background --manual_dir=... --train_crop_size=321,321
+--eval_crop_size=321,321 --model_variant=mobilenet_v2; --pixelwise_epochs=1 stands for a checkpoint, as no weight is
+looked at. Each piece of work takes turns with what it cannot do without (A B A B), on batches that lie in memory:
+evaluation of the hold-out, and making label maps, with the forward passes; a whole propagation, with its steps and the
+forward passes over the hold-out. Reading stored maps takes turns with making them. Shown are the medians of seconds and
+of the turns' ratios, and of what a propagation adds to its steps and evaluation the seconds that saving takes.
+"""
+
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from bench import networks as processors
+from deeplab_load import networks, stages
+from deeplab_load.commands import run_command
+from deeplab_load.config import Config
+from deeplab_load.data import label_maps
+from deeplab_load.data.batches import evaluation_batches, training_batches
+from deeplab_load.data.examples import Examples, decoded_once
+from deeplab_load.lookahead.buffer import MapSet
+from deeplab_load.lookahead.state import PROPAGATE, Limits, LoadState
+from deeplab_load.models.foreign import padding_colour
+from deeplab_load.training.lookahead import run_lookahead
+from deeplab_load.training.players import TensorFlowPlayers, TrainingData
+from deeplab_load.training.stopping import Stopped
+
+TURNS = 3
+IMAGES = 48
+Work = Callable[[], object]
+
+
+def seconds(work: Work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def take_turns(name: str, work: Work, least: Work, turns: int = TURNS) -> None:
+    tell(name, [(seconds(work), seconds(least)) for _ in range(turns)])
+
+
+def tell(name: str, times: list[tuple[float, float]]) -> None:
+    ours, theirs = zip(*times, strict=True)
+    ratio = statistics.median(a / b for a, b in times)
+    print(f'{name:52s} {statistics.median(ours):9.3f} s {statistics.median(theirs):9.3f} s  {ratio:8.3f}', flush=True)
+
+
+def forward(players: TensorFlowPlayers, examples: Examples) -> Work:
+    """The forward passes over examples, argmax included, on batches in memory."""
+    judge = players.evaluator
+    options = {'crop_size': judge.crop_size, 'batch_size': judge.batch_size, 'colour': judge.colour}
+    batches = [batch['image'] for batch in evaluation_batches(examples, **options)]
+    return lambda: [judge._predict(images) for images in batches]
+
+
+def players_of(config: Config, run: stages.Run) -> TensorFlowPlayers:
+    segmentor, _ = networks.build_segmentor(config, run.directory)
+    data = stages.prepare_data(config, run)
+    few = data.train.at(range(min(IMAGES, len(data.train))))
+    hold = data.holdout.at(range(min(IMAGES, len(data.holdout))))
+    hold = decoded_once(hold, run.directory.cache / 'holdout')
+    judge = stages.evaluator(config, run, segmentor, data)
+    seen = TrainingData(train=few, holdout=hold, crop_size=data.train_crop_size)
+    discriminator = networks.build_discriminator(config, run.directory)
+    trainer = stages._discriminator_trainer(config, discriminator, judge.num_classes)
+    options = stages._adversarial_options(config)
+    return TensorFlowPlayers(segmentor, trainer, judge, seen, options, run.directory, run.stop, save_every=100)
+
+
+def measure_maps(players: TensorFlowPlayers) -> None:
+    numbers = iter(range(10**6))
+    sets: list[label_maps.LabelMapSet] = []
+
+    def make() -> None:
+        name = f'end-{next(numbers)}'
+        players.make_maps(MapSet(name, 'g0'))
+        sets.append(label_maps.read_set(players.run.buffer, name))
+
+    both = [forward(players, examples) for examples in (players.data.train, players.data.holdout)]
+    take_turns('label maps made and stored / forward passes', make, lambda: [work() for work in both])
+
+    def read() -> None:
+        stored = label_maps.read_set(players.run.buffer, sets[-1].name)
+        for split in ('train', 'holdout'):
+            for row in range(len(stored.ids(split))):
+                stored.read(split, row)
+
+    take_turns('label maps made and stored / checked and read', make, read, turns=2)
+
+
+def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
+    options = players.options
+    batches = training_batches(
+        players.data.train, crop_size=players.data.crop_size, batch_size=options.batch_size, seed=0,
+        colour=padding_colour(players.segmentor),
+    )  # fmt: skip
+    in_memory = list(batches.take(options.steps_per_propagation))
+    over_holdout = forward(players, players.data.holdout)
+
+    def least() -> None:
+        for batch in in_memory:
+            np.asarray(players._step(batch['image'], batch['label']).finite)
+        over_holdout()
+
+    state = dataclasses.replace(LoadState.initial(0.5), phase=PROPAGATE)
+    run.directory.amend_state(load=state.to_json())
+    limits = Limits(beta_l=1, beta_u=1, patience=10**6, peak_patience=1, max_cycles=1, buffer_size=2, total_cycles=0)
+    times, began = [], time.perf_counter()
+
+    def watch(*_: object) -> None:
+        nonlocal began
+        times.append((time.perf_counter() - began, seconds(least)))
+        run.stop.requested = len(times) > TURNS + 1
+        began = time.perf_counter()
+
+    try:
+        run_lookahead(players, limits, run.directory, watch=watch, stop=run.stop)
+    except Stopped:
+        tell('propagation / its steps and forward passes', times[2:])  # In the first two, functions are traced.
+        spent = {name: value / len(times) for name, value in players.stopwatch.seconds.items()}
+        print('  mean seconds of a propagation:', {name: round(value, 3) for name, value in spent.items()})
+
+
+def job(config: Config) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = dataclasses.replace(config, run_dir=f'{folder}/run')
+        with stages.run_directory(config) as run:
+            players = players_of(config, run)
+            players.snapshot('g0')
+            run.directory.write_state(run.directory.read_state(), snapshots=['g0'])
+            count = f'{len(players.data.train)} training images, hold-out of {len(players.data.holdout)}'
+            print(f'{processors.processor()}; {count}, windows of {players.evaluator.crop_size}')
+            once = forward(players, players.data.holdout)
+            players.evaluate(), once()
+            take_turns('evaluation of the hold-out / forward passes', players.evaluate, once)
+            measure_maps(players)
+            measure_propagation(players, run)
+
+
+if __name__ == '__main__':
+    run_command(Config, job)

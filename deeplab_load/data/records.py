@@ -1,0 +1,45 @@
+"""TFRecord files, whose framing is checked before TensorFlow reads them: it allocates whatever length a record claims.
+
+A record is its length (uint64, little-endian), a checksum of that, its bytes, and a checksum of these.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from deeplab_load.errors import UserError
+
+ADVICE = 'replace it by a whole one'
+_HEADER, _TRAILER = 12, 4
+
+
+def read_examples(path: Path) -> Iterator[tf.train.Example]:
+    """The examples in a file, whose checksums are verified.
+
+    Raises:
+        UserError: it is missing, cut or damaged, or a record is no example.
+    """
+    try:
+        _require_whole(path)
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield tf.train.Example.FromString(record)
+    except DecodeError as error:
+        raise UserError(f'{path} holds records that are no tf.train.Example; {ADVICE}.') from error
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f'{path} is cut or damaged; {ADVICE}.') from error
+
+
+def _require_whole(path: Path) -> None:
+    """Raises OSError unless every record ends within the file."""
+    size, place = path.stat().st_size, 0
+    with path.open('rb') as file:
+        while place < size:
+            file.seek(place)
+            header = file.read(_HEADER)
+            if len(header) == _HEADER:
+                place += _HEADER + struct.unpack('<Q', header[:8])[0] + _TRAILER
+            if len(header) < _HEADER or place > size:
+                raise OSError('its last record is cut')
