@@ -350,11 +350,9 @@ UNBOUND = (
     'fork', 'export', 'export_tiles', 'export_portable',
 )  # fmt: skip
 
-# What not even a fork may change: the snapshots would not fit.
-FIXED = (
-    'dataset', 'model_variant', *(field.name for field in NETWORK), 'discriminator', 'discriminator_input',
-    'discriminator_alpha',
-)  # fmt: skip
+# What not even a fork may change: the snapshots would not fit; D's once there is a snapshot of it.
+FIXED = ('dataset', 'model_variant', *(field.name for field in NETWORK))
+FIXED_WITH_D = (*FIXED, 'discriminator', 'discriminator_input', 'discriminator_alpha')
 
 
 # Options that no result depends on, not even by the length of the run.

@@ -66,8 +66,9 @@ def _fork(source: RunDirectory, place: str, values: dict[str, Any]) -> RunDirect
     copy = RunDirectory(place)
     if not copy.path.exists():
         with source.locked():
-            source.recover()
-            source.copy(copy.path, values, fixed=options.FIXED)
+            record = source.recover()
+            trains_d = 'load' in record and not {'discriminator', 'training'}.isdisjoint(record)
+            source.copy(copy.path, values, fixed=options.FIXED_WITH_D if trains_d else options.FIXED)
         say(f'The run in {source.path} is copied to {place}, and goes on there.')
     elif not copy.is_fork_of(source):
         raise UserError(f'--fork={place} is there already and no copy of {source.path}; give a new folder.')

@@ -153,6 +153,9 @@ def test_a_fork_goes_on_in_a_copy_under_other_options(finished, data_dir, tmp_pa
     refused = run(finished[0], data_dir, f'--fork={folder}')
     assert refused.returncode == 2
     assert '--beta_u was 0.01 and is 0.001' in refused.stderr
+    other_d = run(finished[0], data_dir, f'--fork={tmp_path / "other"}', '--discriminator=cnn')
+    assert other_d.returncode == 2
+    assert '--discriminator was mobilenet and is cnn' in other_d.stderr
 
 
 def test_a_sweep_skips_what_is_finished_and_goes_on_past_what_fails(finished, data_dir, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from deeplab_load import networks, stages
@@ -121,3 +122,16 @@ def test_evaluation_takes_what_no_checkpoint_tells_from_the_run(of_run, given, e
     assert untold(of_run, given) == expected
     # A run that was told its variant was told by flags alone, and those that were not given had their defaults.
     assert untold({**of_run, 'model_variant': 'resnet_v1_50_beta'}, given)['multi_grid'] is None
+
+
+def test_a_fork_may_choose_another_discriminator_before_one_is_trained(tmp_path):
+    options = {'dataset': 'shapes', 'run_dir': str(tmp_path / 'run')}
+    with stages.run_directory(Config(**options)) as run:
+        run.directory.save_snapshot('g0', {'weight': np.zeros(1, np.float32)})
+        run.directory.write_state(run.directory.read_state(), snapshots=['g0'])
+    fork = tmp_path / 'fork'
+    with stages.run_directory(Config(**options, fork=str(fork), discriminator='cnn')) as run:
+        assert run.directory.path == fork
+    network = Config(**options, fork=str(tmp_path / 'other'), depth_multiplier=0.5)
+    with pytest.raises(UserError, match='--depth_multiplier was'), stages.run_directory(network):
+        pass

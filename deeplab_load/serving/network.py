@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from deeplab_load.models.folding import folded_weights, norms_of
 from deeplab_load.models.foreign import is_foreign
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.models.slim import BatchNorm
@@ -16,7 +17,6 @@ Network = Callable[[tf.Tensor], tf.Tensor]
 # From float32 crops [batch, height, width, 3] in 0..255 to int32 labels [batch, height, width].
 CropFunction = Callable[[np.ndarray], np.ndarray]
 
-_NORM = '.BatchNorm'
 # Up to which rate a dilated depthwise convolution is one operation: in graphs for every build of TensorFlow; in those
 # for oneDNN, whose fast kernel ends there (beyond, taking the image apart is faster); in those of other runtimes.
 PORTABLE, ONEDNN, OTHERS = 1, 4, math.inf
@@ -63,13 +63,13 @@ def folded(segmentor: keras.Model, *, largest_rate: float) -> keras.Model:
     """
     if is_foreign(segmentor):
         return segmentor
-    names = {layer.name for layer in segmentor.layers}
+    norms = norms_of(segmentor)
 
     def inference_layer(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, BatchNorm | keras.layers.Dropout):
             return keras.layers.Identity(name=layer.name)
         config = layer.get_config()
-        if layer.name + _NORM not in names:
+        if layer.name not in norms:
             return type(layer).from_config(config)
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         one = depthwise and 1 < max(layer.dilation_rate) <= largest_rate
@@ -77,21 +77,17 @@ def folded(segmentor: keras.Model, *, largest_rate: float) -> keras.Model:
 
     model = keras.models.clone_model(segmentor, clone_function=inference_layer)
     for layer in segmentor.layers:
-        if layer.name + _NORM in names:
-            norm = segmentor.get_layer(layer.name + _NORM)
-            model.get_layer(layer.name).set_weights(_folded_weights(layer.get_weights()[0], norm))
+        if layer.name in norms:
+            model.get_layer(layer.name).set_weights(_constants(layer, norms[layer.name]))
         elif layer.weights and not isinstance(layer, BatchNorm | keras.layers.Dropout):
             model.get_layer(layer.name).set_weights(layer.get_weights())
     return model
 
 
-def _folded_weights(kernel: np.ndarray, norm: BatchNorm) -> list[np.ndarray]:
-    """Kernel and bias of a convolution with its batch normalisation, computed in float64."""
-    gamma, beta, mean, variance = (weight.astype(np.float64) for weight in norm.get_weights())
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    # The last axis is the output channel, but of a depthwise kernel [height, width, channels, 1] the one before.
-    by_channel = scale[:, np.newaxis] if kernel.shape[2:] == (len(scale), 1) else scale
-    return [(kernel * by_channel).astype(np.float32), (beta - mean * scale).astype(np.float32)]
+def _constants(layer: keras.Layer, norm: BatchNorm) -> list[np.ndarray]:
+    """Kernel and biases of a convolution with its batch normalisation, computed in float64."""
+    values = (value.astype(np.float64) for value in (*layer.get_weights(), *norm.get_weights()))
+    return [value.numpy().astype(np.float32) for value in folded_weights(*values, epsilon=norm.epsilon)]
 
 
 def frozen(model: Network, crop_size: tuple[int, int]) -> tf.types.experimental.PolymorphicFunction:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab_load import losses
 from deeplab_load.models import discriminator as d
+from deeplab_load.models.folding import folded_in_graph
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.objective import (
@@ -52,14 +53,14 @@ def adversarial_step(
     The step takes windows `[batch, h, w, 3]` (0 to 255) and labels uint8 `[batch, h, w]`. With λ = 0 D is not asked.
     Where `train_discriminator` is given, D first takes a step on what it sees of the real maps and of g's.
     """
-    size = discriminator.input_shape[1]
+    size, network = discriminator.input_shape[1], folded_in_graph(segmentor)
     targets = [v.value for v in optimizer.variables]
 
     @tf.function
     def step(images: tf.Tensor, labels: tf.Tensor) -> AdversarialOutcome:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(targets)
-            logits = segmentor(images, training=False)
+            logits = network(images, training=False)
             ce = losses.cross_entropy(labels, upsampled_logits(logits, images.shape[1:3]))
             adv, d_outcome = tf.zeros(()), None
             if adversarial_weight:
