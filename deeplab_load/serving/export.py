@@ -16,7 +16,16 @@ from deeplab_load.models.foreign import padding_colour
 from deeplab_load.serving.agreement import Judge, pictures_of
 from deeplab_load.serving.conversion import AGREEMENT, add_formats
 from deeplab_load.serving.formats import SAVED_MODEL
-from deeplab_load.serving.network import CropFunction, Network, folded, frozen, has_dilated_depthwise
+from deeplab_load.serving.network import (
+    ONEDNN,
+    OTHERS,
+    PORTABLE,
+    CropFunction,
+    Network,
+    folded,
+    frozen,
+    has_dilated_depthwise,
+)
 from deeplab_load.serving.signatures import ServedSegmentor
 from deeplab_load.serving.upsampling import upsampled_labels
 from deeplab_load.serving.warmup import EXTRA, write_warmup_requests
@@ -72,15 +81,15 @@ def export(
         files.remove(leftover)
     version = 1 + max((int(p.name) for p in folder.glob('*') if p.name.isdigit()), default=0)
     window = Window(crop_size, output_stride, padding_colour(segmentor))
-    portable = options.portable or not has_dilated_depthwise()
-    network = frozen(folded(segmentor, portable=portable), crop_size)
+    largest_rate = PORTABLE if options.portable or not has_dilated_depthwise() else ONEDNN
+    network = frozen(folded(segmentor, largest_rate=largest_rate), crop_size)
     with files.replacing(folder / str(version)) as part:
         _save(network, part, window=window, spec=spec, tiles=options.tiles)
         if others and sources:
             judged = pictures_of(sources.comparison, window, sources.count)
             judge = Judge(_crop_labels(network, crop_size), judged, spec.num_classes)
-            # Other runtimes have the dilated operation, whatever this one has.
-            whole = frozen(folded(segmentor, portable=False), crop_size) if portable else network
+            # Other runtimes have the dilated operation for every rate, whatever this one has.
+            whole = frozen(folded(segmentor, largest_rate=OTHERS), crop_size)
             crops = [picture.crop for picture in pictures_of(sources.calibration, window, sources.count)]
             add_formats(part / EXTRA, others, whole, crop_size=crop_size, calibration=crops, judge=judge)
     return folder / str(version)

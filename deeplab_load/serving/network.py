@@ -1,5 +1,6 @@
 """A segmentor made fast for inference: fewer operations, and its weights as constants of the graph."""
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -15,6 +16,10 @@ from deeplab_load.models.slim import BatchNorm
 Network = Callable[[tf.Tensor], tf.Tensor]
 # From float32 crops [batch, height, width, 3] in 0..255 to int32 labels [batch, height, width].
 CropFunction = Callable[[np.ndarray], np.ndarray]
+
+# Up to which rate a dilated depthwise convolution is one operation: in graphs for every build of TensorFlow; in those
+# for oneDNN, whose fast kernel ends there (beyond, taking the image apart is faster); in those of other runtimes.
+PORTABLE, ONEDNN, OTHERS = 1, 4, math.inf
 
 
 class DilatedDepthwise(keras.layers.DepthwiseConv2D):
@@ -45,12 +50,13 @@ def has_dilated_depthwise() -> bool:
     return True
 
 
-def folded(segmentor: keras.Model, *, portable: bool) -> keras.Model:
+def folded(segmentor: keras.Model, *, largest_rate: float) -> keras.Model:
     """The segmentor of inference: batch normalisation folded into the convolutions before it, no dropout.
 
     Args:
         segmentor: of `build_segmentor`; another one is left as it is.
-        portable: leave the dilated depthwise convolutions as Keras makes them, of operations that run everywhere.
+        largest_rate: up to which a dilated depthwise convolution becomes one operation; the others stay as Keras makes
+            them, of operations that run everywhere. `PORTABLE`, `ONEDNN` or `OTHERS`.
 
     Returns:
         A model of the same input and output, with layers of the same names.
@@ -65,9 +71,9 @@ def folded(segmentor: keras.Model, *, portable: bool) -> keras.Model:
         config = layer.get_config()
         if layer.name not in norms:
             return type(layer).from_config(config)
-        dilated = isinstance(layer, keras.layers.DepthwiseConv2D) and max(layer.dilation_rate) > 1
-        kind = DilatedDepthwise if dilated and not portable else type(layer)
-        return kind.from_config({**config, 'use_bias': True})
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        one = depthwise and 1 < max(layer.dilation_rate) <= largest_rate
+        return (DilatedDepthwise if one else type(layer)).from_config({**config, 'use_bias': True})
 
     model = keras.models.clone_model(segmentor, clone_function=inference_layer)
     for layer in segmentor.layers:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,15 +9,16 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
+from bench.exports import graph_and_constants, sizes
 from deeplab_load.catalog import GREY, Architecture
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.data.specs import SHAPES
+from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.inference import crop_labels
 from deeplab_load.restore import segmentors
 from deeplab_load.serving.export import export
-from deeplab_load.serving.network import folded, frozen, has_dilated_depthwise
+from deeplab_load.serving.network import ONEDNN, OTHERS, PORTABLE, folded, frozen, has_dilated_depthwise
 from deeplab_load.serving.upsampling import upsampled_labels
 from deeplab_load.serving.windows import Window
 
@@ -51,23 +51,30 @@ def test_the_logits_are_the_segmentors(family):
     image = smooth_noise(*CROP, 7)[np.newaxis].astype(np.float32)
     expected = segmentor(image)
     assert np.std(expected) > 0.01
-    for portable in {True, not has_dilated_depthwise()}:
-        network = folded(segmentor, portable=portable)
+    for largest_rate in (PORTABLE, *([ONEDNN, OTHERS] if has_dilated_depthwise() else [])):
+        network = folded(segmentor, largest_rate=largest_rate)
         np.testing.assert_allclose(network(image), expected, atol=0.01 * np.std(expected))
 
 
 def test_no_batch_norm_no_variables_and_dilation_in_one_operation(segmentor):
-    fast, portable = (operations(frozen(folded(segmentor, portable=p), CROP)) for p in (False, True))
-    for ops in (fast, portable):
+    kinds = (OTHERS, ONEDNN, PORTABLE)
+    fast, some, portable = (operations(frozen(folded(segmentor, largest_rate=rate), CROP)) for rate in kinds)
+    for ops in (fast, some, portable):
         assert not {'FusedBatchNormV3', 'ReadVariableOp', 'VarHandleOp'} & set(ops)
     dilated = portable['SpaceToBatchND']
     assert dilated >= 5
-    assert fast['SpaceToBatchND'] == 0
+    assert fast['SpaceToBatchND'] == some['SpaceToBatchND'] == 0
     assert fast['DepthwiseConv2dNative'] == portable['DepthwiseConv2dNative']
 
 
+def test_rates_beyond_onednns_kernel_are_taken_apart():
+    segmentor = build_segmentor(dataclasses.replace(SMALL, atrous_rates=(4, 5, 12)))
+    ops = operations(frozen(folded(segmentor, largest_rate=ONEDNN), CROP))
+    assert ops['SpaceToBatchND'] == 2
+
+
 def test_the_layers_keep_their_names(segmentor):
-    assert [layer.name for layer in folded(segmentor, portable=True).layers] == [
+    assert [layer.name for layer in folded(segmentor, largest_rate=PORTABLE).layers] == [
         layer.name for layer in segmentor.layers
     ]
 
@@ -82,23 +89,10 @@ def test_without_onednn_the_one_operation_is_not_taken():
 def test_adversarial_training_costs_nothing_at_inference(saved_model, tmp_path):
     """The graphs of two segmentors that differ in their weights alone, as LoAd's and its baseline's, are the same."""
     other = export(calibrated_segmentor(SMALL, seed=1), tmp_path, crop_size=CROP, output_stride=16, spec=SHAPES)
-    graphs, constants = zip(*map(without_values, (saved_model, other)), strict=True)
+    graphs, constants = zip(*map(graph_and_constants, (saved_model, other)), strict=True)
     assert graphs[0] == graphs[1]
     assert constants[0] != constants[1]
-
-
-def without_values(version):
-    """The functions of a SavedModel without their counters in names, their constants blank; and the constants."""
-    graph = saved_model_pb2.SavedModel.FromString((version / 'saved_model.pb').read_bytes()).meta_graphs[0].graph_def
-    nodes = [node for function in graph.library.function for node in function.node_def]
-    constants = [node.attr['value'].tensor for node in nodes if node.op == 'Const' and node.attr['dtype'].type == 1]
-    values = [constant.tensor_content for constant in constants]
-    for constant in constants:
-        constant.ClearField('tensor_content')
-        constant.ClearField('float_val')
-    text = [str(sorted(map(str, function.node_def))) for function in graph.library.function]
-    # TensorFlow numbers functions and layers through a process.
-    return Counter(re.sub(r'_\d+', '', part) for part in text), values
+    assert sizes(saved_model) == pytest.approx(sizes(other), abs=0.02)
 
 
 def test_real_photographs_get_the_unoptimised_label_maps(testdata):
@@ -106,7 +100,7 @@ def test_real_photographs_get_the_unoptimised_label_maps(testdata):
     checkpoint = testdata / 'data' / 'zoo' / 'deeplabv3_mnv2_dm05_pascal_trainaug'
     model = segmentors.segmentor(checkpoint=checkpoint, output_stride=16)
     window = Window((513, 513), 16, GREY)
-    network = frozen(folded(model, portable=not has_dilated_depthwise()), (513, 513))
+    network = frozen(folded(model, largest_rate=ONEDNN if has_dilated_depthwise() else PORTABLE), (513, 513))
     images = testdata / 'data' / 'voc2012_subset' / 'VOCdevkit' / 'VOC2012' / 'JPEGImages'
     files = [*sorted((testdata / 'data' / 'photos').iterdir()), *sorted(images.iterdir())[:12]]
     differing = pixels = 0

@@ -19,7 +19,7 @@ from deeplab_load.restore import segmentors
 from deeplab_load.serving import conversion, litert, onnx
 from deeplab_load.serving.agreement import Judge, Picture, agreement_table
 from deeplab_load.serving.export import ExportOptions, Sources, export, read_agreements
-from deeplab_load.serving.network import folded, frozen
+from deeplab_load.serving.network import OTHERS, PORTABLE, folded, frozen
 from deeplab_load.serving.windows import Window
 
 from .conftest import CROP as SMALL_CROP
@@ -107,11 +107,11 @@ def test_the_agreement_is_told_and_holds(version):
 
 def test_shapes_in_onnx_are_the_networks_to_the_pixel(segmentor):
     # Ratios of these sizes round to a row less.
-    model = onnx.convert(frozen(folded(segmentor, portable=False), SMALL_CROP), SMALL_CROP)
+    model = onnx.convert(frozen(folded(segmentor, largest_rate=OTHERS), SMALL_CROP), SMALL_CROP)
     check_model(model, full_check=True)
     images = np.stack([smooth_noise(*SMALL_CROP, seed) for seed in (1, 2)]).astype(np.float32)
     # TensorFlow itself runs the dilated convolutions of that network with oneDNN only.
-    network = folded(segmentor, portable=True)
+    network = folded(segmentor, largest_rate=PORTABLE)
     expected = np.argmax(upsampled_logits(network(images), SMALL_CROP), -1)
     for runner in (onnx.runner, openvino_runner):
         assert np.mean(runner(model)(images) == expected) > 0.999

@@ -107,9 +107,45 @@ def test_jpegs_are_decoded_as_tf1_did(signatures):
     np.testing.assert_array_equal(answer, expected)
 
 
+MODES = {
+    'grey JPEG': ('L', 'JPEG'), 'CMYK JPEG': ('CMYK', 'JPEG'), 'grey PNG': ('L', 'PNG'), '16-bit PNG': ('I;16', 'PNG'),
+    'palette PNG': ('P', 'PNG'), 'PNG with alpha': ('RGBA', 'PNG'),
+}  # fmt: skip
+
+
+def in_mode(image, mode, kind):
+    """The image, uint8 [height, width, 3], as a file of a mode, and the colours that the file holds."""
+    picture, file = Image.fromarray(image), io.BytesIO()
+    if mode == 'I;16':
+        grey = np.asarray(picture.convert('L'))
+        Image.fromarray(grey.astype(np.uint16) * 257).save(file, kind)
+        return file.getvalue(), np.repeat(grey[..., np.newaxis], 3, axis=2)
+    picture.convert(mode).save(file, kind)
+    return file.getvalue(), np.asarray(Image.open(file).convert('RGB'))
+
+
+def test_files_of_other_modes_are_segmented_as_their_colours(signatures):
+    files, colours = zip(*(in_mode(smooth_noise(80, 90, 5), *mode) for mode in MODES.values()), strict=True)
+    answer = signatures['serving_bytes'](ImageTensor_bytes=tf.constant(files))['SemanticPredictions']
+    expected = signatures['serving_default'](ImageTensor=np.stack(colours))['SemanticPredictions']
+    same = np.mean(answer == expected, axis=(1, 2))
+    assert all(same > 0.999), dict(zip(MODES, same, strict=True))
+
+
+def test_orientation_in_exif_is_not_looked_at(signatures):
+    file, turned, exif = io.BytesIO(), io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(smooth_noise(40, 90, 5)).save(file, 'JPEG')
+    Image.fromarray(smooth_noise(40, 90, 5)).save(turned, 'JPEG', exif=exif)
+    answer = signatures['serving_bytes'](ImageTensor_bytes=tf.constant([file.getvalue(), turned.getvalue()]))
+    assert answer['ImageSizes'].numpy().tolist() == [[40, 90], [40, 90]]
+    upright, as_stored = answer['SemanticPredictions']
+    assert np.mean(upright == as_stored) > 0.9999
+
+
 def test_garbage_is_an_error_and_the_next_request_is_answered(signatures):
     good = encoded(smooth_noise(30, 40, 5), 'JPEG')
-    for bad in (b'garbage', b'', good[: len(good) // 2]):
+    for bad in (b'garbage', b'', good[: len(good) // 2], encoded(smooth_noise(30, 40, 5), 'BMP')):
         with pytest.raises(tf.errors.InvalidArgumentError):
             signatures['serving_bytes'](ImageTensor_bytes=tf.constant([good, bad]))
     assert signatures['serving_bytes'](ImageTensor_bytes=tf.constant([good]))['ImageSizes'].numpy().tolist() == [

@@ -7,9 +7,6 @@ import tensorflow as tf
 from deeplab_load.models.slim import resize_bilinear
 from deeplab_load.serving.upsampling import upsampled_labels
 
-STRIDES = [((9, 7), (65, 49)), ((2, 2), (17, 17)), ((5, 9), (17, 33)), ((33, 33), (513, 513)), ((5, 5), (5, 5))]
-OTHERS = [((5, 5), (18, 17)), ((3, 3), (17, 33)), ((1, 4), (1, 13))]
-
 
 def whole(logits, size):
     return tf.argmax(resize_bilinear(logits, size), axis=3, output_type=tf.int32).numpy()
