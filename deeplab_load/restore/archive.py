@@ -125,7 +125,9 @@ def require_count(count: int, bounds: Bounds, archive: str) -> None:
 
 
 def require_harmless(name: str, is_plain: bool, archive: str) -> None:
-    """Refuses a member of an archive that leads out of its folder, or is neither a plain file nor a folder."""
+    """Refuses a member of an archive without a name, one that leads out, and what is neither plain file nor folder."""
+    if not name:
+        raise UserError(f'the archive {archive} holds a file without a name; it is not unpacked')
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or '..' in path.parts:
         raise UserError(f'the archive {archive} holds {name!r}, which leaves its folder; it is not unpacked')

@@ -116,6 +116,8 @@ def hostile_tar(file, name, kind=tarfile.REGTYPE, content=b''):
         *((hostile_tar, (name,), 'leaves its folder') for name in ('a/../../x', OUTSIDE)),
         *((hostile_zip, ('x', kind), 'a link or a device') for kind in (stat.S_IFLNK, stat.S_IFCHR)),
         *((hostile_tar, ('x', kind), 'a link or a device') for kind in (tarfile.SYMTYPE, tarfile.CHRTYPE)),
+        (hostile_zip, ('',), 'without a name'),
+        (hostile_tar, ('',), 'without a name'),
         (hostile_zip, ('x', stat.S_IFREG, bytes(8 << 20)), 'unpacks to more than'),
         (hostile_tar, ('x', tarfile.REGTYPE, bytes(8 << 20)), 'unpacks to more than'),
     ],
