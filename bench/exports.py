@@ -13,10 +13,9 @@ import re
 from collections import Counter
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from bench.inference import Run, images_of, measure, percentiles
+from bench.inference import Run, images_of, measure, percentiles, served
 
 Graph = tuple[Counter[str], list[bytes]]
 
@@ -42,27 +41,14 @@ def sizes(version: pathlib.Path) -> dict[str, float]:
     return {path.relative_to(version).as_posix(): round(path.stat().st_size / 1e6, 3) for path in files}
 
 
-def served(version: pathlib.Path) -> Run:
-    """The SavedModel as TensorFlow serves it."""
-    serve = tf.saved_model.load(str(version)).signatures['serving_default']
-    return lambda images: serve(ImageTensor=tf.constant(images))['SemanticPredictions'].numpy()
-
-
-def compare(versions: list[pathlib.Path], batch: int, turns: int) -> list[dict]:
-    """One row for each version."""
-    times = measure({str(version): served(version) for version in versions}, images_of(batch), turns)
-    first, graph = times[str(versions[0])], graph_and_constants(versions[0])[0]
-    return [
-        {
-            'version': str(version),
-            'batch': batch,
-            'same_graph': graph_and_constants(version)[0] == graph,
-            'mb': sizes(version),
-            **percentiles(times[str(version)]),
-            'times_first': round(float(np.median(times[str(version)]) / np.median(first)), 3),
-        }
-        for version in versions
-    ]
+def compare(runs: dict[str, Run], batch: int, turns: int) -> dict[str, dict]:
+    """The times of each version."""
+    times = measure(runs, images_of(batch), turns)
+    first = np.median(next(iter(times.values())))
+    return {
+        name: {'batch': batch, **percentiles(spent), 'times_first': round(float(np.median(spent) / first), 3)}
+        for name, spent in times.items()
+    }
 
 
 def main() -> None:
@@ -71,9 +57,13 @@ def main() -> None:
     parser.add_argument('--batches', default='1,8')
     parser.add_argument('--turns', type=int, default=15)
     given = parser.parse_args()
+    graphs = {str(version): graph_and_constants(version)[0] for version in given.versions}
+    first = graphs[str(given.versions[0])]
+    facts = {str(v): {'same_graph': graphs[str(v)] == first, 'mb': sizes(v)} for v in given.versions}
+    runs = {str(version): served(version) for version in given.versions}
     for batch in map(int, given.batches.split(',')):
-        for row in compare(given.versions, batch, given.turns):
-            print(json.dumps(row), flush=True)
+        for name, row in compare(runs, batch, given.turns).items():
+            print(json.dumps({'version': name, **facts[name], **row}), flush=True)
 
 
 if __name__ == '__main__':

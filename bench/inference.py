@@ -53,9 +53,13 @@ def ours(network: networks.Case) -> Built:
     """The exported SavedModel."""
     with tempfile.TemporaryDirectory() as folder:
         path = export(network.segmentor, folder, crop_size=CROP, output_stride=network.output_stride, spec=PASCAL_VOC)
-        size = (path / 'saved_model.pb').stat().st_size / 1e6
-        serve = tf.saved_model.load(str(path)).signatures['serving_default']
-    return Built(lambda images: serve(ImageTensor=tf.constant(images))['SemanticPredictions'].numpy(), size)
+        return Built(served(path), (path / 'saved_model.pb').stat().st_size / 1e6)
+
+
+def served(version: pathlib.Path) -> Run:
+    """A SavedModel as TensorFlow serves it."""
+    serve = tf.saved_model.load(str(version)).signatures['serving_default']
+    return lambda images: serve(ImageTensor=tf.constant(images))['SemanticPredictions'].numpy()
 
 
 def plain(network: networks.Case) -> Built:

@@ -27,9 +27,9 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
     try:
         app.run(lambda left: job(_options(cls), *_operands(left, operands)), flags_parser=_parse)
     except UserError as error:
-        sys.exit(_complain(error))
+        sys.exit(complain(error))
     except KeyboardInterrupt:  # Where a run listens to the signal, it stops by itself.
-        _complain('stopped.')
+        complain('stopped.')
         sys.exit(130)
 
 
@@ -37,9 +37,9 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         left = flags.FLAGS(argv)
     except (flags.Error, OSError) as error:
-        sys.exit(_complain(' '.join(str(error).split())))
+        sys.exit(complain(' '.join(str(error).split())))
     except UnicodeDecodeError:
-        sys.exit(_complain('a file given with --flagfile is not UTF-8 text; give one with an option a line.'))
+        sys.exit(complain('a file given with --flagfile is not UTF-8 text; give one with an option a line.'))
     return left
 
 
@@ -67,7 +67,8 @@ def _operands(left: list[str], wanted: bool) -> list[list[str]]:
     return []
 
 
-def _complain(words: object) -> int:
+def complain(words: object) -> int:
+    """Tells a mistake in one line; returns the exit status of mistakes."""
     print(f'deeplab_load: {printable(words)}', file=sys.stderr)
     return 2
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deeplab_load import files
-from deeplab_load.commands import load_quietly, require_text
+from deeplab_load.commands import complain, load_quietly, require_text
 from deeplab_load.config import NEUTRAL, arm_options, to_json
 from deeplab_load.errors import UserError
 from deeplab_load.grid import Point, points, shard
@@ -34,8 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         require_text(vars(options))
         sys.exit(1 if job(options, base) else 0)
     except UserError as error:
-        print(f'deeplab_load: {error}', file=sys.stderr)
-        sys.exit(2)
+        sys.exit(complain(error))
     except Stopped:
         print('Stopped. The same command goes on with the sweep.')
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deeplab_load.catalog import ARCHIVES, CATALOG, MODEL_VARIANTS, ZooRow, row
-from deeplab_load.commands import load_quietly, require_text
+from deeplab_load.commands import complain, load_quietly, require_text
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import say
 from deeplab_load.restore import download as downloads
@@ -26,8 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
         require_text(vars(options))
         say(options.job(options))
     except UserError as error:
-        print(f'deeplab_load: {error}', file=sys.stderr)
-        sys.exit(2)
+        sys.exit(complain(error))
     except KeyboardInterrupt:
         print('deeplab_load: stopped.', file=sys.stderr)
         sys.exit(130)
