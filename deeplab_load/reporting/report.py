@@ -11,7 +11,7 @@ from deeplab_load import files
 from deeplab_load.reporting import comparisons, figures, image_rows, page, paper
 from deeplab_load.reporting.ablations import ablations
 from deeplab_load.reporting.confusion import AXES, largest_changes, normalised
-from deeplab_load.reporting.runs import Arm, Experiment, Run, differing, gather, shown, symbol
+from deeplab_load.reporting.runs import IDENTITY, Arm, Experiment, Run, differing, gather, shown, symbol
 from deeplab_load.reporting.tables import Table
 
 PAGE = 'report.html'
@@ -83,7 +83,7 @@ def _write_report(
     with_paper: bool,
 ) -> tuple[pathlib.Path, list[Table]]:
     folder.mkdir(parents=True, exist_ok=True)
-    ignored = {*unbound, 'seed', 'versions'}
+    ignored = {*unbound, *IDENTITY}
     experiments = gather(runs, unbound=unbound, arm_options=arm_options)
     tables = ablations(experiments, ignored=ignored, with_paper=with_paper)
     titles = _titles(experiments, {*ignored, *arm_options})

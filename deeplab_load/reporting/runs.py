@@ -17,6 +17,8 @@ SYMBOLS = {
     'beta_l': 'β_l', 'beta_u': 'β_u', 'patience': 'Γ', 'peak_patience': 'Ω', 'max_cycles': 'Ψ', 'buffer_size': 'B_max',
     'adversarial_weight': 'λ',
 }  # fmt: skip
+# What config.json holds beside the options that results are compared by: forks of one seed's stage 1 each are one arm.
+IDENTITY = frozenset({'seed', 'versions', 'forked_from'})
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _read_json(path: pathlib.Path, name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ in nothing but their seed, and what they are called beside other arms."""
+    """Runs that differ in nothing but seed and folder, and what they are called beside other arms."""
 
     label: str
     runs: tuple[Run, ...]
@@ -137,7 +139,7 @@ def gather(runs: Iterable[Run], *, unbound: Collection[str], arm_options: Collec
       unbound: options that no result depends on.
       arm_options: options in which the arms of one experiment may differ.
     """
-    ignored = {*unbound, 'seed', 'versions'}
+    ignored = {*unbound, *IDENTITY}
     experiments: dict[str, dict[str, list[Run]]] = {}
     for run in sorted((r for r in runs if 'baseline' in r.state), key=_rank):
         bound = {k: v for k, v in run.options.items() if k not in ignored}

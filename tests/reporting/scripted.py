@@ -37,8 +37,8 @@ def script(seed, peak=0.53):
     return values
 
 
-def write_run(folder, *, seed=0, gain=0.01, finished=True, samples=True, mus=None, **options):
-    """Writes a run of Algorithm 3 on the scripted values; returns its folder."""
+def write_run(folder, *, seed=0, gain=0.01, finished=True, samples=True, mus=None, source=None, **options):
+    """Writes a run of Algorithm 3 on the scripted values, a fork of `source` if given; returns its folder."""
     options = {'dataset': 'stanford_background', 'total_cycles': 4, 'patience': 12, 'peak_patience': 3, **options}
     config = Config(seed=seed, **options)
     spec = get_spec(config.dataset)
@@ -64,7 +64,8 @@ def write_run(folder, *, seed=0, gain=0.01, finished=True, samples=True, mus=Non
     (folder / 'events.jsonl').write_text('\n'.join(lines) + '\n')
     record['events_bytes'] = (folder / 'events.jsonl').stat().st_size
     (folder / 'state.json').write_text(json.dumps(record))
-    (folder / 'config.json').write_text(json.dumps({**to_json(config), 'versions': {}}))
+    origin = {'forked_from': source} if source else {}
+    (folder / 'config.json').write_text(json.dumps({**to_json(config), 'versions': {}, **origin}))
     if samples:
         write_samples(folder, spec, state.cycle, finished)
     return folder

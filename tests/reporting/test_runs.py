@@ -20,6 +20,17 @@ def test_seeds_make_an_arm_and_other_options_of_the_algorithm_another(experiment
     assert [[run.seed for run in arm.runs] for arm in experiment.arms] == [[0], [0, 1], [0]]
 
 
+def test_forks_of_each_seeds_stage_1_are_one_arm(experiments):
+    settings = [
+        {'seed': seed, 'adversarial_weight': weight, 'source': f'stage1/{seed}'}
+        for seed in (0, 1)
+        for weight in (0.0, 0.1)
+    ]
+    (experiment,) = experiments(*settings, {'seed': 2, 'adversarial_weight': 0.1})
+    assert [arm.label for arm in experiment.arms] == ['LoAd, λ = 0', 'LoAd, λ = 0.1']
+    assert [[run.seed for run in arm.runs] for arm in experiment.arms] == [[0, 1], [0, 1, 2]]
+
+
 def test_another_start_is_another_experiment(experiments):
     found = experiments({}, {'model_variant': 'xception_65'}, {'dataset': 'shapes'}, {'discriminator_size': 64})
     assert [len(e.arms) for e in found] == [2, 1, 1]
