@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 
 from deeplab_load.models import slim
+from deeplab_load.models.class_split import split_convolution
+from deeplab_load.models.fused_norm import FusedNorm
 
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind trainings of a few hundred steps.
 
@@ -128,21 +130,61 @@ def discriminator_images(images: tf.Tensor, size: int) -> tf.Tensor:
     return slim.resize_bilinear(images * (2.0 / 255.0) - 1.0, (size, size))
 
 
-def hard_maps(label_maps: tf.Tensor, ground_truth: tf.Tensor, *, num_classes: int, size: int) -> tf.Tensor:
-    """Label maps as D sees them: nearest-resized, one-hot, zero where the ground truth is void.
+def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]:
+    """D on hard maps, whose split by class is never made: see `split_convolution`.
+
+    Args:
+      discriminator: of `build_discriminator`; its first layer is a convolution.
+      num_classes: K.
+
+    Returns:
+      A function of the segmentor's windows `[batch, h, w, 3]` (0 to 255), of `hard_labels` and of `training`, which
+      gives D's logits `[batch, 1]`, with a gradient to D's variables.
+    """
+    size, channels = discriminator.input_shape[2:]
+    first = next(layer for layer in discriminator.layers if isinstance(layer, keras.layers.Conv2D))
+
+    def counterpart(layer: keras.Layer) -> keras.Layer:
+        if layer is first:
+            return keras.layers.Identity(name=layer.name)
+        return FusedNorm(layer) if isinstance(layer, keras.layers.BatchNormalization) else layer
+
+    features = keras.Input(first.compute_output_shape(discriminator.input_shape)[1:])
+    rest = keras.models.clone_model(discriminator, input_tensors=features, clone_function=counterpart)
+
+    def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
+        # A map alone is the split of an image of ones.
+        seen = tf.ones_like(labels, tf.float32)[..., tf.newaxis] if channels == num_classes else images
+        kernel = tf.convert_to_tensor(first.kernel)
+        x = split_convolution(
+            discriminator_images(seen, size) if seen is images else seen,
+            labels, kernel, strides=first.strides, padding=first.padding,
+        )  # fmt: skip
+        x = tf.nn.bias_add(x, tf.convert_to_tensor(first.bias)) if first.use_bias else x
+        return rest(first.activation(x), training=training)
+
+    return judge
+
+
+def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf.Tensor:
+    """Label maps as D sees them: nearest-resized, −1 where the ground truth is void.
 
     Args:
       label_maps: uint8 `[batch, height, width]`, real or generated.
       ground_truth: uint8 `[batch, height, width]`, 255 at void pixels and padding.
-      num_classes: K.
       size: side of D's input.
 
     Returns:
-      float32 `[batch, size, size, classes]`.
+      int32 `[batch, size, size]`.
     """
     both = tf.cast(tf.stack([label_maps, ground_truth], axis=-1), tf.float32)
     both = tf.cast(slim.resize_nearest(both, (size, size)), tf.int32)
-    return tf.one_hot(tf.where(both[..., 1] == 255, -1, both[..., 0]), num_classes)
+    return tf.where(both[..., 1] == 255, -1, both[..., 0])
+
+
+def hard_maps(label_maps: tf.Tensor, ground_truth: tf.Tensor, *, num_classes: int, size: int) -> tf.Tensor:
+    """`hard_labels` one-hot, zero at void pixels: float32 `[batch, size, size, classes]`."""
+    return tf.one_hot(hard_labels(label_maps, ground_truth, size), num_classes)
 
 
 def generated_maps(logits: tf.Tensor, ground_truth: tf.Tensor, *, size: int, straight_through: bool) -> tf.Tensor:

@@ -122,13 +122,13 @@ def discriminator_steps(
     discriminator: keras.Model, optimizer: keras.Optimizer, *, num_classes: int
 ) -> tuple[Callable[[dict], DiscriminatorOutcome], Callable[[dict], DiscriminatorOutcome]]:
     """Makes the training step of D and its evaluation on a batch of `data.batches.discriminator_batches`."""
-    size = discriminator.input_shape[1]
+    size, judge = discriminator.input_shape[1], d.on_labels(discriminator, num_classes)
     optimizer.build(discriminator.trainable_variables)
 
     def forward(batch: dict, training: bool) -> tuple[tf.Tensor, DiscriminatorOutcome]:
-        maps = d.hard_maps(batch['label_map'], batch['ground_truth'], num_classes=num_classes, size=size)
-        seen = d.input_of(discriminator, batch['image'], maps)
-        return _judge(discriminator(seen, training=training)[:, 0], batch['real'], batch['weight'])
+        labels = d.hard_labels(batch['label_map'], batch['ground_truth'], size)
+        logits = judge(batch['image'], labels, training)
+        return _judge(logits[:, 0], batch['real'], batch['weight'])
 
     @tf.function(reduce_retracing=True)
     def train(batch: dict) -> DiscriminatorOutcome:
