@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
+from deeplab_load.allocation import keep_freed_memory
 from deeplab_load.config import define_flags, from_flags
 from deeplab_load.errors import UserError, printable
 
@@ -22,6 +23,7 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
     With `operands` the job also gets a list of the arguments that are no flags; otherwise there may be none. A user's
     mistake is told in one sentence on the standard error, with exit status 2.
     """
+    keep_freed_memory()
     for name in define_flags(cls):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # --help lists key flags.
     try:

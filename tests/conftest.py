@@ -5,6 +5,10 @@ import pathlib
 
 import pytest
 
+from deeplab_load.allocation import keep_freed_memory
+
+keep_freed_memory()  # As the commands do.
+
 
 @pytest.fixture(scope='session')
 def testdata() -> pathlib.Path:

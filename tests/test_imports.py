@@ -13,7 +13,10 @@ PACKAGE = pathlib.Path(deeplab_load.__file__).parent
 
 # From the ground up; a module may import its own floor and those below it.
 FLOORS = (
-    ('errors', 'files', 'background', 'spellings', 'catalog', 'data.specs', 'lookahead', 'training.recipe'),
+    (
+        *('allocation', 'errors', 'files', 'background', 'spellings', 'catalog', 'data.specs', 'lookahead'),
+        'training.recipe',
+    ),
     ('models', 'losses', 'metrics', 'shortages'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     (
