@@ -29,7 +29,7 @@ from deeplab_load.reporting import samples
 from deeplab_load.reporting.events import sentence
 from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.report import write_report
-from deeplab_load.reporting.runs import ALGORITHMS, read_run
+from deeplab_load.reporting.runs import algorithm_name, read_run
 from deeplab_load.reporting.tables import metrics_table
 from deeplab_load.restore.names import named_variables
 from deeplab_load.restore.restoring import Restoration
@@ -290,7 +290,7 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
         run.scalars.write(state.propagation, result)
     runs, folder = [read_run(run.directory.path)], run.directory.path / 'report'
     write_report(runs, folder, unbound=options.NEUTRAL, arm_options=options.arm_options())
-    name = ALGORITHMS[config.algorithm]
+    name = algorithm_name(config.algorithm, config.adversarial_weight)
     say(metrics_table(data.spec.classes, {'baseline': baseline, name: metrics}))
     gain = 100 * (metrics.miou - baseline.miou)
     cost = f'{state.propagation} propagations, {state.cycle} cycles ({state.divergences} diverged)'

@@ -167,11 +167,21 @@ def _experiment(arms: Sequence[list[Run]], ignored: Collection[str]) -> Experime
 
 def _label(own: dict[str, Any], arms: Sequence[dict[str, Any]], ignored: Collection[str]) -> str:
     """The algorithm, and the options in which it is run in more than one way."""
-    alike = [options for options in arms if options['algorithm'] == own['algorithm']]
+    alike = [options for options in arms if _title(options) == _title(own)]
     names = differing(alike, ignored)
     if own['adversarial_weight'] == 0 and own['algorithm'] == 'load':
         names = list(dict.fromkeys([*names, 'adversarial_weight']))
-    return ', '.join([ALGORITHMS[own['algorithm']], *(f'{symbol(n)} = {shown(own.get(n))}' for n in names)])
+    return ', '.join([_title(own), *(f'{symbol(n)} = {shown(own.get(n))}' for n in names)])
+
+
+def algorithm_name(algorithm: str, adversarial_weight: float) -> str:
+    """What a run is called: alternating steps without an adversary are cross-entropy alone."""
+    alone = algorithm == 'luc' and adversarial_weight == 0
+    return 'cross-entropy alone' if alone else ALGORITHMS[algorithm]
+
+
+def _title(options: dict[str, Any]) -> str:
+    return algorithm_name(options['algorithm'], options['adversarial_weight'])
 
 
 def differing(options: Sequence[dict[str, Any]], ignored: Collection[str] = ()) -> list[str]:

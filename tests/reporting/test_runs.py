@@ -42,6 +42,12 @@ def test_luc_stands_before_load_and_load_is_looked_at_closely(experiments):
     assert experiment.main_arm.options['adversarial_weight'] == 1
 
 
+def test_alternating_steps_without_an_adversary_are_cross_entropy_alone(experiments):
+    luc = {'algorithm': 'luc', 'total_propagations': 9}
+    (experiment,) = experiments({}, {**luc, 'adversarial_weight': 0.0}, {**luc, 'adversarial_weight': 0.1})
+    assert [arm.label for arm in experiment.arms] == ['cross-entropy alone', 'Luc et al.', 'LoAd']
+
+
 def test_how_long_a_run_may_be_tells_arms_apart(experiments):
     (experiment,) = experiments({'total_cycles': 2}, {'total_cycles': 3})
     assert [arm.label for arm in experiment.arms] == ['LoAd, total_cycles = 2', 'LoAd, total_cycles = 3']
