@@ -1,4 +1,4 @@
-"""The convolutions of an ONNX model in PyTorch, to compare the two runtimes on the same network."""
+"""The convolutions of an ONNX model in PyTorch, to compare the two runtimes on the same network, and to train it."""
 
 from collections.abc import Callable
 
@@ -22,12 +22,21 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Crops [batch, height, width, 3] to labels [batch, height, width]."""
+        return self.values(images, self.nodes)['SemanticPredictions']
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Crops [batch, height, width, 3] to what the best class is taken of."""
+        last = next(i for i, node in enumerate(self.nodes) if node.op_type == 'ArgMax')
+        return self.values(images, self.nodes[:last])[self.nodes[last].input[0]]
+
+    def values(self, images: torch.Tensor, nodes: list[onnx.NodeProto]) -> dict[str, torch.Tensor]:
+        """What the nodes give, by name."""
         values = {**self.constants, 'ImageTensor': images}
-        for node in self.nodes:
+        for node in nodes:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
             inputs = [values[name] if name else None for name in node.input]
             values[node.output[0]] = OPERATIONS[node.op_type](inputs, attributes)
-        return values['SemanticPredictions']
+        return values
 
 
 def convolution(inputs: list, attributes: dict) -> torch.Tensor:
@@ -73,3 +82,22 @@ def traced(model: bytes, threads: int) -> Run:
             return module(torch.from_numpy(images.astype(np.float32))).numpy()
 
     return run
+
+
+def trained(model: bytes, threads: int, *, learning_rate: float, momentum: float) -> Callable:
+    """A step on the cross-entropy of the kernels and biases of all convolutions: images and labels to the loss."""
+    torch.set_num_threads(threads)
+    network = OnnxNetwork(onnx.load_from_string(model))
+    names = {name for node in network.nodes if node.op_type == 'Conv' for name in node.input[1:]}
+    weights = [network.constants[name].requires_grad_() for name in sorted(names)]
+    optimizer = torch.optim.SGD(weights, learning_rate, momentum)
+
+    def step(images: np.ndarray, labels: np.ndarray) -> float:
+        logits = network.logits(torch.from_numpy(images))
+        loss = functional.cross_entropy(logits, torch.from_numpy(labels.astype(np.int64)), ignore_index=255)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step

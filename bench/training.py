@@ -1,0 +1,173 @@
+"""Training steps beside the same steps without what makes them fast: `python -m bench.training [--turns=9]`.
+
+- The adversarial step of g (λ > 0, D the article's MobileNet): frozen batch norm folded in the graph, or as layers.
+- The same step with λ = 0, cross-entropy alone; and that in PyTorch, eager, batch norm folded, where it is installed.
+- The step of D: its first convolution computed from image and labels with fused batch norm, or the image split by class
+  in the graph.
+
+They take turns (A B A B) on the same batches in memory. A line of JSON for each tells percentiles of the seconds, the
+median as a multiple of ours, and what the process's memory grows by in a process of its own. As in the commands, the C
+library keeps what is freed.
+"""
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bench.inference import resident
+from deeplab_load.allocation import keep_freed_memory
+from deeplab_load.catalog import Architecture
+from deeplab_load.models import discriminator as d
+from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.serving import onnx
+from deeplab_load.serving.network import OTHERS, folded, frozen
+from deeplab_load.training import steps
+from deeplab_load.training.momentum import Momentum
+
+CLASSES, SIDE, BATCH, OF_D = 21, 321, 5, 16
+RATE, MOMENTUM = 1e-6, 0.95
+NETWORK = Architecture('mobilenet_v2', CLASSES, 16, atrous_rates=(6, 12, 18), decoder_output_stride=4)
+Step = Callable[[], object]
+
+
+def of_segmentor(adversarial_weight: float) -> Step:
+    """A step of g on a batch of 5."""
+    segmentor = build_segmentor(NETWORK)
+    discriminator = d.build_discriminator(CLASSES)
+    optimizer = Momentum(segmentor.trainable_variables, momentum=MOMENTUM, learning_rate=RATE)
+    step = steps.adversarial_step(
+        segmentor, discriminator, optimizer, adversarial_weight=adversarial_weight, straight_through=True
+    )
+    images, labels = windows(BATCH)
+    return lambda: step(images, labels).ce.numpy()
+
+
+def in_torch() -> Step:
+    """A step of g on cross-entropy alone, in PyTorch."""
+    from bench.torch_network import trained
+
+    crop = (SIDE, SIDE)
+    model = onnx.convert(frozen(folded(build_segmentor(NETWORK, crop_size=crop), largest_rate=OTHERS), crop), crop)
+    step = trained(model, len(os.sched_getaffinity(0)), learning_rate=RATE, momentum=MOMENTUM)
+    images, labels = (values.numpy() for values in windows(BATCH))
+    return lambda: step(images, labels)
+
+
+def of_discriminator() -> Step:
+    """A step of D on a batch of 16 maps."""
+    model = d.build_discriminator(CLASSES)
+    train, _ = steps.discriminator_steps(model, keras.optimizers.Adagrad(0.01), num_classes=CLASSES)
+    images, labels = windows(OF_D)
+    real = tf.constant([1.0, 0.0] * (OF_D // 2))
+    batch = {'image': images, 'label_map': labels, 'ground_truth': labels, 'real': real, 'weight': tf.ones(OF_D)}
+    return lambda: train(batch).loss.numpy()
+
+
+def windows(batch: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Noise, and label maps of squares of 32 pixels."""
+    random = np.random.default_rng(0)
+    squares = random.integers(0, CLASSES, (batch, SIDE // 32 + 1, SIDE // 32 + 1), np.uint8)
+    labels = squares.repeat(32, axis=1).repeat(32, axis=2)[:, :SIDE, :SIDE]
+    return tf.constant(random.uniform(0, 255, (batch, SIDE, SIDE, 3)), tf.float32), tf.constant(labels)
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Batch norm stays in its layers, and D sees the split."""
+
+    def on_split(model: keras.Model, num_classes: int) -> Callable:
+        return lambda images, labels, training: model(
+            d.input_of(model, images, tf.one_hot(labels, num_classes)), training=training
+        )
+
+    with mock.patch.object(steps, 'folded_in_graph', lambda g: g), mock.patch.object(d, 'on_labels', on_split):
+        yield
+
+
+STEPS: dict[str, Callable[[], Step]] = {
+    'g': functools.partial(of_segmentor, 1.0),
+    'g, cross-entropy': functools.partial(of_segmentor, 0.0),
+    'D': of_discriminator,
+}
+KINDS: dict[str, Callable] = {'ours': contextlib.nullcontext, 'plain': plainly}
+
+
+def built(title: str, kind: str) -> Step:
+    """A step, traced."""
+    with KINDS.get(kind, contextlib.nullcontext)():
+        step = in_torch() if kind == 'torch' else STEPS[title]()
+        step()
+    return step
+
+
+def kinds_of(title: str) -> list[str]:
+    """The kinds that a step has here."""
+    has_torch = title == 'g, cross-entropy' and importlib.util.find_spec('torch')
+    return [*KINDS, *(['torch'] if has_torch else [])]
+
+
+def compare(title: str, turns: int) -> list[dict]:
+    """A row for each kind of a step."""
+    made = {kind: built(title, kind) for kind in kinds_of(title)}
+    times: dict[str, list[float]] = {kind: [] for kind in made}
+    for _ in range(turns):
+        for kind, step in made.items():
+            began = time.perf_counter()
+            step()
+            times[kind].append(time.perf_counter() - began)
+    return [
+        {
+            'step': title,
+            'kind': kind,
+            **{f'p{p}_s': round(float(np.percentile(spent, p)), 3) for p in (10, 50, 90)},
+            'times_ours': round(float(np.median(spent) / np.median(times['ours'])), 3),
+            'memory_mb': memory(title, kind),
+        }
+        for kind, spent in times.items()
+    ]
+
+
+def memory(title: str, kind: str) -> int:
+    """What `print_memory_of` says in a process of its own."""
+    command = [sys.executable, '-m', 'bench.training', f'--memory_of={title}|{kind}']
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def print_memory_of(title: str, kind: str) -> None:
+    """Prints the growth of the resident memory in MB, from before building to the peak of a step once it is traced."""
+    before = resident('VmRSS')
+    step = built(title, kind)
+    pathlib.Path('/proc/self/clear_refs').write_text('5')  # The peak counts from here.
+    step()
+    print(resident('VmHWM') - before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--turns', type=int, default=9)
+    parser.add_argument('--memory_of', help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    keep_freed_memory()
+    if given.memory_of:
+        print_memory_of(*given.memory_of.split('|'))
+        return
+    for title in STEPS:
+        for row in compare(title, given.turns):
+            print(json.dumps(row), flush=True)
+
+
+if __name__ == '__main__':
+    main()
