@@ -18,10 +18,10 @@ from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
 from deeplab_load.serving.formats import require_formats
 from deeplab_load.spellings import demand, option
+from deeplab_load.training.devices import Devices
 from deeplab_load.training.recipe import Recipe, recipe_defaults
 
 C = TypeVar('C')
-
 
 # What a run or a checkpoint tells about its network; the options of `catalog.Architecture`, each None unless given.
 NETWORK = tuple(field for field in dataclasses.fields(Architecture) if 'help' in field.metadata)
@@ -174,7 +174,7 @@ class PredictConfig(ModelOptions):
 
 @dataclass(frozen=True)
 @network_options
-class Config(Recipe, DataOptions):
+class Config(Recipe, Devices, DataOptions):
     """Options of the main job; `config.json` holds them under these names."""
 
     run_dir: str | None = option(None, 'Folder of the run; runs/<dataset> by default.')
@@ -259,6 +259,7 @@ class Config(Recipe, DataOptions):
         self.require_dataset()
         DataOptions.__post_init__(self)
         Recipe.__post_init__(self)
+        Devices.__post_init__(self)
         positive = (
             'steps_per_propagation', 'adversarial_learning_rate', 'adversarial_batch_size', 'save_every',
             'discriminator_learning_rate', 'discriminator_batch_size', 'discriminator_patience', 'discriminator_epochs',
@@ -347,7 +348,7 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 # run may go on with others.
 UNBOUND = (
     'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every', 'repair',
-    'fork', 'export', 'export_tiles', 'export_portable',
+    'fork', 'export', 'export_tiles', 'export_portable', 'strategy', 'replicas',
 )  # fmt: skip
 
 # What not even a fork may change: the snapshots would not fit; D's once there is a snapshot of it.

@@ -1,6 +1,11 @@
-"""Losses of the segmentor and of the discriminator: pure functions, each with its source."""
+"""Losses of the segmentor and of the discriminator: pure functions, each with its source.
+
+Where a step runs on several replicas, each returns this replica's share of the loss of the whole batch.
+"""
 
 import tensorflow as tf
+
+from deeplab_load import replicas
 
 
 def cross_entropy(
@@ -24,7 +29,7 @@ def cross_entropy(
     """
     losses = _pixel_losses(labels, logits, ignore_label, class_weights)
     count = tf.math.count_nonzero(tf.not_equal(labels, ignore_label), dtype=losses.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(losses), count)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses), replicas.total(count))
 
 
 def hard_cross_entropy(
@@ -98,7 +103,7 @@ def non_saturating(generated: tf.Tensor) -> tf.Tensor:
 
     Source: the article, section 2: the third term of eq. 3 in its non-saturating form (Goodfellow et al. 2014).
     """
-    return tf.reduce_mean(tf.nn.softplus(-generated))
+    return replicas.mean(tf.nn.softplus(-generated))
 
 
 def discriminator_cross_entropy(logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -116,4 +121,4 @@ def discriminator_cross_entropy(logits: tf.Tensor, real: tf.Tensor, weights: tf.
     Source: the article, eq. 2, weighted as section 4 says.
     """
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=real, logits=logits)
-    return tf.reduce_mean(losses * weights)
+    return replicas.mean(losses * weights)

@@ -18,8 +18,10 @@ def job(config: Config) -> None:
     # TensorFlow is loaded once the flags are right.
     networks, stages = (load_quietly(f'deeplab_load.{name}') for name in ('networks', 'stages'))
     with stages.run_directory(config) as run:
-        segmentor, restored = networks.build_segmentor(config, run.directory)
-        discriminator = networks.build_discriminator(config, run.directory)
+        with run.distribution.scope():
+            segmentor, restored = networks.build_segmentor(config, run.directory)
+            discriminator = networks.build_discriminator(config, run.directory, run.distribution)
+        run.require_same_weights(segmentor, discriminator)
         data = stages.prepare_data(config, run)
         stages.start(config, run, segmentor, restored, data)
         judge = stages.evaluator(config, run, segmentor, data)

@@ -15,6 +15,7 @@ from deeplab_load.restore.foreign import restore_foreign
 from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.mobilenet_v1 import restore_discriminator
 from deeplab_load.restore.restoring import Restoration, restore
+from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 from deeplab_load.training.durable import RunDirectory, has_begun
 
 Size = tuple[int, int]
@@ -65,7 +66,7 @@ def _build_foreign(config: Config, run: RunDirectory) -> tuple[keras.Model, Rest
     return segmentor, restore_foreign(segmentor, config.checkpoint)
 
 
-def build_discriminator(config: Config, run: RunDirectory) -> keras.Model:
+def build_discriminator(config: Config, run: RunDirectory, distribution: Distribution = ONE_DEVICE) -> keras.Model:
     """Builds D, with the weights of an ImageNet checkpoint where there is one and the run has no D yet."""
     model = discriminators.build_discriminator(
         dataset_spec(config).num_classes,
@@ -75,6 +76,7 @@ def build_discriminator(config: Config, run: RunDirectory) -> keras.Model:
         alpha=config.discriminator_alpha,
         dropout=config.discriminator_dropout,
         seed=config.seed,
+        synchronised=distribution.replicas > 1,
     )
     if config.discriminator_checkpoint and 'discriminator' not in run.read_state():
         restored = restore_discriminator(model, config.discriminator_checkpoint)

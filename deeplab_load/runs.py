@@ -1,6 +1,7 @@
 """Opening a run: its directory, its options, the signals that stop it, and where it stands."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import platform
@@ -22,17 +23,45 @@ from deeplab_load.lookahead import events
 from deeplab_load.lookahead.state import PROPAGATE
 from deeplab_load.reporting.events import Scalars
 from deeplab_load.reporting.progress import say
+from deeplab_load.spellings import demand
+from deeplab_load.training.distribution import Distribution, open_distribution
 from deeplab_load.training.durable import RunDirectory, has_begun
+from deeplab_load.training.players import fingerprint
+from deeplab_load.training.shared_run import SharedRunDirectory, SharedStopSignal
 from deeplab_load.training.stopping import Stopped, StopSignal
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is open: its folder, the signal that stops it, and its TensorBoard scalars."""
+    """A run that is open: its folder, the signal that stops it, and where it computes."""
 
     directory: RunDirectory
     stop: StopSignal
-    scalars: Scalars
+    distribution: Distribution
+
+    def check(self) -> None:
+        """Raises Stopped if a signal came, where a process may stop without others that work in step with it."""
+        if self.distribution.workers == 1:
+            self.stop.check()
+
+    def write_scalars(self, step: int, event: events.Event) -> None:
+        """Writes the numbers of an event for TensorBoard."""
+        self.distribution.by_chief(lambda: self._scalars.write(step, event))
+
+    @functools.cached_property
+    def _scalars(self) -> Scalars:
+        return Scalars(self.directory.path / 'tensorboard')
+
+    def require_same_weights(self, *models: keras.Model) -> None:
+        """Raises UserError unless this worker's models start with the chief's weights."""
+        if self.distribution.workers == 1:
+            return
+        own = [fingerprint({str(n): w for n, w in enumerate(model.get_weights())}) for model in models]
+        if self.distribution.by_chief(lambda: own) != own:
+            raise UserError(
+                f'Worker {self.distribution.worker} starts with other weights than worker 0; give all of them the '
+                'same files and code.'
+            )
 
 
 @contextlib.contextmanager
@@ -45,24 +74,68 @@ def run_directory(config: Config) -> Iterator[Run]:
     on_cpu = not tf.config.list_physical_devices('GPU')
     if on_cpu if config.deterministic is None else config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    directory = RunDirectory(config.run_dir or os.path.join('runs', config.dataset))
-    values, free = {**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'}
+    distribution = open_distribution(config)
+    with distribution.watching():
+        _require_replicas(config, distribution)
+        _require_agreement(config, distribution)
+        directory, stop = _open(config, distribution)
+        stop.listen()
+        with directory.locked():
+            record = directory.recover()
+            directory.adopt_config(*_bound(config))
+            _log_start(config, directory, record)
+            try:
+                yield Run(directory, stop, distribution)
+            except Stopped:
+                say(_farewell(directory))
+
+
+def _open(config: Config, distribution: Distribution) -> tuple[RunDirectory, StopSignal]:
+    """The run directory, or its copy, and the signal; the workers' where there are several."""
+    directory, stop = RunDirectory(config.run_dir or os.path.join('runs', config.dataset)), StopSignal()
     if config.fork:
-        directory = _fork(directory, config.fork, values)
-    stop = StopSignal()
-    stop.listen()
-    with directory.locked():
-        record = directory.recover()
-        directory.adopt_config(values, free)
-        _log_start(config, directory, record)
-        try:
-            yield Run(directory, stop, Scalars(directory.path / 'tensorboard'))
-        except Stopped:
-            say(_farewell(directory))
+        place = config.fork
+        distribution.by_chief(lambda: _fork(directory, place, _bound(config)[0]))
+        directory = RunDirectory(place)
+    if distribution.workers == 1:
+        return directory, stop
+    return SharedRunDirectory(directory, distribution), SharedStopSignal(distribution)
 
 
-def _fork(source: RunDirectory, place: str, values: dict[str, Any]) -> RunDirectory:
-    """The copy of a run at `place`, made now or by an earlier start of the same command."""
+def _bound(config: Config) -> tuple[dict[str, Any], set[str]]:
+    """What `config.json` holds, and the names of it that may change when the run goes on."""
+    return {**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'}
+
+
+def _require_replicas(config: Config, distribution: Distribution) -> None:
+    """Raises UserError for options that would not mean the same on several replicas."""
+    replicas = distribution.replicas
+    if replicas == 1:
+        return
+    if config.top_k_percent_pixels < 1:
+        raise UserError('--top_k_percent_pixels takes the hardest pixels of a whole batch: it needs one device.')
+    if config.segmentor and config.fine_tune_batch_norm:
+        raise UserError('--fine_tune_batch_norm with --segmentor needs one device: its batch norm is not synchronised.')
+    trained = []
+    if config.trains:
+        trained.append('pixelwise_batch_size')
+    if config.algorithm != 'pixelwise':
+        trained.append('adversarial_batch_size')
+    for name in trained:
+        demand(getattr(config, name) >= replicas, config, name, f'at least {replicas} on {replicas} replicas')
+
+
+def _require_agreement(config: Config, distribution: Distribution) -> None:
+    """Raises UserError unless this worker has the chief's options and versions, but for where its data are."""
+    own = {k: v for k, v in _bound(config)[0].items() if k not in ('data_dir', 'vocdevkit', 'manual_dir')}
+    chiefs = distribution.by_chief(lambda: own)
+    if differing := [name for name in {**chiefs, **own} if own.get(name) != chiefs.get(name)]:
+        name, here, there = differing[0], own.get(differing[0]), chiefs.get(differing[0])
+        raise UserError(f'Worker {distribution.worker} has --{name}={here}, and worker 0 {there}; give all the same.')
+
+
+def _fork(source: RunDirectory, place: str, values: dict[str, Any]) -> None:
+    """Makes the copy of a run at `place`, unless an earlier start of the same command did."""
     copy = RunDirectory(place)
     if not copy.path.exists():
         with source.locked():
@@ -72,7 +145,6 @@ def _fork(source: RunDirectory, place: str, values: dict[str, Any]) -> RunDirect
         say(f'The run in {source.path} is copied to {place}, and goes on there.')
     elif not copy.is_fork_of(source):
         raise UserError(f'--fork={place} is there already and no copy of {source.path}; give a new folder.')
-    return copy
 
 
 def _log_start(config: Config, directory: RunDirectory, record: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from deeplab_load.serving import export as serving
 from deeplab_load.serving.agreement import agreement_table
 from deeplab_load.serving.export import ExportOptions, Sources
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
+from deeplab_load.training.distribution import Distribution
 from deeplab_load.training.lookahead import repair_sets, run_lookahead
 from deeplab_load.training.luc import LucPlayers
 from deeplab_load.training.pixelwise import train_pixelwise
@@ -61,13 +62,15 @@ class Data:
 
 def prepare_data(config: Config, run: Run) -> Data:
     """Prepares the data set, or finds it prepared, and says what is in it."""
-    prepared = prepare(
-        config.dataset,
-        data_dir=config.data_dir,
-        manual_dir=config.source,
-        download=config.download,
-        resize=config.resize,
-        check=run.stop.check,
+    prepared = run.distribution.chief_first(
+        lambda: prepare(
+            config.dataset,
+            data_dir=config.data_dir,
+            manual_dir=config.source,
+            download=config.download,
+            resize=config.resize,
+            check=run.check,
+        )
     )
     spec = prepared.spec
     validation = prepared.examples(spec.validation_split)
@@ -111,6 +114,7 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
             resumption=lambda state: Resumption(
                 run.directory, 'stage-1', state, save_every=config.save_every, stop=run.stop
             ),
+            distribution=run.distribution,
         )
         if 'training' not in record:  # Of stage 1 that was interrupted, only its last part could be timed.
             record['stage_1_seconds'] = round(time.monotonic() - began, 3)
@@ -122,10 +126,9 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
 def _bind_data(run: Run, data: Data) -> None:
     """Refuses other data than the run began with."""
     fingerprints = {name: getattr(data, name).fingerprint for name in ('train', 'holdout', 'evaluation')}
-    known = run.directory.read_state().get('data')
-    if known is None:
+    if 'data' not in run.directory.read_state():
         run.directory.amend_state(data=fingerprints)
-    elif known != fingerprints:
+    if run.directory.read_state()['data'] != fingerprints:
         raise UserError(
             f'--run_dir={run.directory.path} holds a run on other data than those in --data_dir; give its data, or '
             'choose another --run_dir.'
@@ -134,7 +137,13 @@ def _bind_data(run: Run, data: Data) -> None:
 
 def evaluator(config: Config, run: Run, segmentor: keras.Model, data: Data) -> Evaluator:
     """The evaluator of the segmentor through the evaluation window."""
-    return Evaluator(segmentor, crop_size=data.eval_crop_size, batch_size=config.eval_batch_size, check=run.stop.check)
+    return Evaluator(
+        segmentor,
+        crop_size=data.eval_crop_size,
+        batch_size=config.eval_batch_size,
+        check=run.check,
+        distribution=run.distribution,
+    )
 
 
 def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
@@ -145,7 +154,7 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
     confusion = _confusion(run, judge, data.evaluation, 'baseline')
     miou = summarise(judge.confusion(data.holdout, 'baseline, hold-out')).miou_present
     metrics = summarise(confusion)
-    samples.write_evaluated(run.directory.path, 'g0', data.evaluation, judge.label_maps)
+    _write_samples(run, judge, data, 'g0')
     event = events.Baseline(miou=miou, val_miou=metrics.miou)
     state = LoadState.initial(miou)
     run.directory.write_state(
@@ -159,7 +168,7 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
         snapshots=state.snapshots(),
         sets=[s.name for s in state.buffer],
     )
-    run.scalars.write(0, event)
+    run.write_scalars(0, event)
     say(
         f'Baseline g0: mIoU {100 * metrics.miou:.2f} %, pixel accuracy {100 * metrics.pixel_accuracy:.2f} %, on the '
         f'{len(data.evaluation)} images of {data.spec.evaluation_split}; {100 * miou:.2f} % on the hold-out.'
@@ -181,7 +190,17 @@ def _confusion(run: Run, judge: Evaluator, examples: Examples, title: str) -> np
         counts = judge.confusion(examples.subset(examples.ids[first:last]), f'{title}, to {last} of {len(examples)}')
         stored = {'title': title, 'done': last, 'confusion': (np.array(stored['confusion']) + counts).tolist()}
         run.directory.amend_state(evaluating=stored)
+        run.stop.check()
     return np.array(stored['confusion'])
+
+
+def _write_samples(run: Run, judge: Evaluator, data: Data, model: str) -> None:
+    path = run.directory.path
+    run.distribution.by_chief(lambda: samples.write_evaluated(path, model, data.evaluation, judge.label_maps))
+
+
+def _keep_sets(run: Run, data: Data) -> None:
+    run.distribution.by_chief(lambda: samples.keep_sets(run.directory.path, data.holdout))
 
 
 def train_adversarially(
@@ -190,13 +209,15 @@ def train_adversarially(
     """Runs Algorithm 3, or alternating steps (Luc et al.); the segmentor is the best model g* afterwards."""
     seen = TrainingData(
         train=data.train,
-        holdout=decoded_once(data.holdout, run.directory.cache / 'holdout', check=run.stop.check),
+        holdout=run.distribution.chief_first(
+            lambda: decoded_once(data.holdout, run.directory.cache / 'holdout', check=run.check)
+        ),
         crop_size=data.train_crop_size,
     )
     kind, decide = TensorFlowPlayers, load
     if config.algorithm == 'luc':
         kind, decide = LucPlayers, functools.partial(alternate, adversarial=config.adversarial_weight > 0)
-    trainer = _discriminator_trainer(config, discriminator, judge.num_classes)
+    trainer = _discriminator_trainer(config, discriminator, judge.num_classes, run.distribution)
     players = kind(
         segmentor,
         trainer,
@@ -206,10 +227,11 @@ def train_adversarially(
         run.directory,
         run.stop,
         save_every=config.save_every,
+        distribution=run.distribution,
     )
     if config.repair:
         repair_sets(players, run.directory)
-    samples.keep_sets(run.directory.path, data.holdout)
+    _keep_sets(run, data)
     state = run_lookahead(
         players,
         config.limits(),
@@ -222,7 +244,9 @@ def train_adversarially(
     return state
 
 
-def _discriminator_trainer(config: Config, discriminator: keras.Model, num_classes: int) -> DiscriminatorTrainer:
+def _discriminator_trainer(
+    config: Config, discriminator: keras.Model, num_classes: int, distribution: Distribution
+) -> DiscriminatorTrainer:
     return DiscriminatorTrainer(
         discriminator,
         num_classes=num_classes,
@@ -235,6 +259,7 @@ def _discriminator_trainer(config: Config, discriminator: keras.Model, num_class
             keep_slots=config.discriminator_slots == 'kept',
         ),
         seed=config.seed,
+        distribution=distribution,
     )
 
 
@@ -257,9 +282,9 @@ def _watch(run: Run, data: Data) -> Callable[[LoadState, events.Event], None]:
 
     def watch(state: LoadState, event: events.Event) -> None:
         say(sentence(event))
-        run.scalars.write(state.propagation, event)
+        run.write_scalars(state.propagation, event)
         if isinstance(event, events.Discriminator | events.CycleEnd):
-            samples.keep_sets(run.directory.path, data.holdout)
+            _keep_sets(run, data)
 
     return watch
 
@@ -284,17 +309,20 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
     )
     record = run.directory.read_state()
     if 'result' not in record:
-        samples.write_evaluated(run.directory.path, 'best', data.evaluation, judge.label_maps)
+        _write_samples(run, judge, data, 'best')
         length = run.directory.append(result)
         run.directory.amend_state(result=result.record(), best=confusion.tolist(), events_bytes=length)
-        run.scalars.write(state.propagation, result)
-    runs, folder = [read_run(run.directory.path)], run.directory.path / 'report'
-    write_report(runs, folder, unbound=options.NEUTRAL, arm_options=options.arm_options())
+        run.write_scalars(state.propagation, result)
+    run.distribution.by_chief(lambda: _write_report(run.directory.path))
     name = algorithm_name(config.algorithm, config.adversarial_weight)
     say(metrics_table(data.spec.classes, {'baseline': baseline, name: metrics}))
     gain = 100 * (metrics.miou - baseline.miou)
     cost = f'{state.propagation} propagations, {state.cycle} cycles ({state.divergences} diverged)'
     say(f'{name} after {cost}: {gain:+.2f} points of mIoU on {data.spec.evaluation_split}.')
+
+
+def _write_report(path: pathlib.Path) -> None:
+    write_report([read_run(path)], path / 'report', unbound=options.NEUTRAL, arm_options=options.arm_options())
 
 
 def _remove_unrecorded(folder: pathlib.Path, last: str) -> None:
@@ -312,20 +340,10 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     chosen = ExportOptions(config.export, config.export_tiles, config.export_portable)
     wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
-        _remove_unrecorded(path / 'export', record.get('exported', {}).get('version', '0'))
-        version = serving.export(
-            segmentor,
-            path / 'export',
-            crop_size=data.eval_crop_size,
-            output_stride=strides(segmentor)[0],
-            spec=data.spec,
-            options=chosen,
-            sources=Sources(calibration=data.train, comparison=data.holdout),
-        )
-        record['exported'] = {**wanted, 'version': version.name}
+        last = record.get('exported', {}).get('version', '0')
+        version = run.distribution.by_chief(lambda: _export_version(path / 'export', last, segmentor, data, chosen))
+        record['exported'] = {**wanted, 'version': version}
         run.directory.amend_state(exported=record['exported'])
-        if agreements := serving.read_agreements(version):
-            say(agreement_table(agreements))
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),
         'SavedModel': path / 'export' / record['exported']['version'],
@@ -336,3 +354,20 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
         'TensorBoard': path / 'tensorboard',
     }
     say('\n'.join(f'{what}: {where}' for what, where in places.items()))
+
+
+def _export_version(folder: pathlib.Path, last: str, segmentor: keras.Model, data: Data, chosen: ExportOptions) -> str:
+    """Exports a new version after the last recorded one, says how its formats agree, and gives its name."""
+    _remove_unrecorded(folder, last)
+    version = serving.export(
+        segmentor,
+        folder,
+        crop_size=data.eval_crop_size,
+        output_stride=strides(segmentor)[0],
+        spec=data.spec,
+        options=chosen,
+        sources=Sources(calibration=data.train, comparison=data.holdout),
+    )
+    if agreements := serving.read_agreements(version):
+        say(agreement_table(agreements))
+    return version.name

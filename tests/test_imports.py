@@ -15,9 +15,9 @@ PACKAGE = pathlib.Path(deeplab_load.__file__).parent
 FLOORS = (
     (
         *('allocation', 'errors', 'files', 'background', 'spellings', 'catalog', 'data.specs', 'lookahead'),
-        'training.recipe',
+        *('training.recipe', 'training.devices'),
     ),
-    ('models', 'losses', 'metrics', 'shortages'),
+    ('models', 'losses', 'metrics', 'replicas', 'shortages'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     (
         *('config', 'commands', 'data.__main__', 'runs', 'networks', 'stages', 'appraisal', 'published'),

@@ -4,6 +4,7 @@ Order and augmentation are pure functions of numbers: of the seed and a batch's 
 epoch for the discriminator. Nothing depends on what was drawn before, so that a stopped run goes on bit for bit.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -43,6 +44,18 @@ BYTES, FLAG, SEED = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.bool), tf
 IMAGE, LABEL_MAP = tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None, None], tf.uint8)
 
 
+# This worker's number and of how many: each reads its slice of every batch.
+Part = tuple[int, int]
+ALONE: Part = (0, 1)
+
+
+def shares(rows: int, parts: int) -> list[tuple[int, int]]:
+    """The first row and the one after the last of each part of so many rows; the first parts have one more."""
+    least, more = divmod(rows, parts)
+    firsts = [part * least + min(part, more) for part in range(parts + 1)]
+    return list(itertools.pairwise(firsts))
+
+
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     """A permutation of range(count) given by (seed, epoch) alone.
 
@@ -67,17 +80,21 @@ def training_batches(
     flip: bool = True,
     scales: ScaleRange | None = None,
     colour: Colour = GREY,
+    part: Part = ALONE,
 ) -> tf.data.Dataset:
     """Endless batches {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w]}, N always `batch_size`.
 
     Batch b depends on (seed, b) only: each epoch is a permutation of the examples by (seed, epoch), batches run across
     its end, and scale, window and flip follow from (seed, epoch, place in the epoch). Starting at `first_batch` costs
-    nothing.
+    nothing. With a `part`, only its rows of each batch are read.
     """
+    first, last = shares(batch_size, part[1])[part[0]]
+    rows = last - first
     order = lru_cache(maxsize=2)(lambda epoch: permutation(seed, epoch, len(examples)))
 
     def fetch(number: int) -> tuple[bytes, bytes, np.ndarray]:
-        epoch, place = divmod(int(number), len(examples))
+        batch, row = divmod(int(number), rows)
+        epoch, place = divmod(batch * batch_size + first + row, len(examples))
         return *examples.encoded(order(epoch)[place]), stateless_seed(seed, epoch, place)
 
     def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -87,8 +104,8 @@ def training_batches(
         image, label = view_image(image, view, crop_size, colour), view_label_map(label, view, crop_size)
         return {'image': image, 'label': label}
 
-    numbers = tf.data.Dataset.counter(first_batch * batch_size)
-    return _ahead(_parallel(numbers, example).batch(batch_size, drop_remainder=True))
+    numbers = tf.data.Dataset.counter(first_batch * rows)
+    return _ahead(_parallel(numbers, example).batch(rows, drop_remainder=True))
 
 
 def seen_examples(count: int, *, seed: int, batch_size: int, batches: int) -> list[int]:
@@ -147,6 +164,7 @@ def discriminator_batches(
     colour: Colour = GREY,
     first_batch: int = 0,
     covered: Sequence[Sequence[int]] | None = None,
+    part: Part = ALONE,
 ) -> tf.data.Dataset:
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
@@ -156,7 +174,8 @@ def discriminator_batches(
 
     `map_split` is the split of the sets that holds the maps of `examples`. Without `augment` the window is the middle
     one and nothing is flipped. The last batch may be smaller. Starting at `first_batch` costs nothing. `covered` gives
-    for each set the numbers of the examples whose maps take part; all by default.
+    for each set the numbers of the examples whose maps take part; all by default. With a `part`, only its rows of each
+    batch are read, of which the last may have none.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label_map': uint8 [N, h, w] real or generated, 'ground_truth':
     uint8 [N, h, w], 'real': float32 [N] 1 or 0, 'weight': float32 [N]}.
@@ -187,8 +206,21 @@ def discriminator_batches(
         return _element(image, truth, [other], [tf.cast(other_is_real, tf.float32)], [weight])
 
     rows_per_batch = batch_size // 2 if paired else batch_size
-    elements = _parallel(tf.data.Dataset.range(first_batch * rows_per_batch, len(rows)), element)
-    return _ahead(elements.batch(rows_per_batch).map(_merge_rows))
+    sizes = [min(rows_per_batch, len(rows) - first) for first in range(0, len(rows), rows_per_batch)]
+    return _ahead(_merged_batches(element, sizes, first_batch, part))
+
+
+def _merged_batches(element: Callable, sizes: Sequence[int], first_batch: int, part: Part) -> tf.data.Dataset:
+    """A part of each batch from one on of elements, whose rows are merged; `sizes` are the elements of all batches."""
+    slices = [shares(size, part[1])[part[0]] for size in sizes]
+    starts = [sum(sizes[:1]) * batch for batch in range(len(sizes))]
+    places = [range(start + a, start + b) for start, (a, b) in zip(starts, slices, strict=True)][first_batch:]
+    numbers = tf.data.Dataset.from_tensor_slices(np.fromiter(itertools.chain(*places), np.int64))
+    batches = _parallel(numbers, element).batch(max((len(p) for p in places), default=0) or 1).map(_merge_rows)
+    if places and not places[-1]:
+        nothing = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in batches.element_spec.items()}
+        batches = batches.concatenate(tf.data.Dataset.from_tensors(nothing))
+    return batches
 
 
 def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

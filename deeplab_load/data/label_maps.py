@@ -142,6 +142,42 @@ def write_set(folder: str | os.PathLike, name: str, shards: Sequence[Shard], ori
     return final
 
 
+def is_made(folder: str | os.PathLike, name: str, origin: Origin) -> bool:
+    """Whether the set `name` of this origin is there."""
+    return _origin(Path(folder) / name) == origin
+
+
+def part_name(name: str, worker: int, workers: int) -> str:
+    """The name of the set in which a worker writes its shards of the set `name`."""
+    return f'.{name}.part-{worker}-of-{workers}'
+
+
+def join_sets(folder: str | os.PathLike, name: str, parts: Sequence[str], origin: Origin) -> Path:
+    """Makes the set `name` of the shards of several sets of its origin, which are deleted; gives its path.
+
+    Raises:
+        UserError: a set is not there, of another origin or damaged, or the folder cannot be written.
+    """
+    buffer = Path(folder)
+    partial = buffer / f'.{name}.partial'
+    files.remove(partial)
+    entries: dict[str, dict] = {}
+    for part in parts:
+        manifest = read_set(buffer, part, origin).manifest
+        for shard in manifest['shards']:
+            with files.replacing(partial / shard) as copy:
+                shutil.copyfile(buffer / part / shard, copy)
+        entries |= manifest['shards']
+    _write_manifest(partial, origin, entries)
+    with files.writing(buffer / name):
+        delete_set(buffer, name)
+        partial.rename(buffer / name)
+        sync(buffer)
+    for part in parts:
+        delete_set(buffer, part)
+    return buffer / name
+
+
 def repair_set(folder: str | os.PathLike, name: str, shards: Sequence[Shard], origin: Origin) -> tuple[str, ...]:
     """Makes the shards of a set that are not as the manifest lists them again; what is extra is deleted.
 

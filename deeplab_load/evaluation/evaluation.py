@@ -17,6 +17,7 @@ from deeplab_load.models.inference import PLAIN, Inference, crop_labels, upsampl
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.shortages import memory_for
+from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 
 
 class Prediction(NamedTuple):
@@ -30,7 +31,8 @@ class Prediction(NamedTuple):
 class Evaluator:
     """Runs one segmentor over examples, whole images padded to the evaluation crop.
 
-    `check` is called between batches and may raise, to stop. Source: TF1 `eval.py`: the logits are upsampled to the
+    `check` is called between batches and may raise, to stop. Of several workers each counts whole batches, and a device
+    the rows of a slice. Source: TF1 `eval.py`: the logits are upsampled to the
     crop, padding has the ignore label; with several scales or flips probabilities are averaged.
     """
 
@@ -42,23 +44,32 @@ class Evaluator:
         batch_size: int,
         inference: Inference = PLAIN,
         check: Callable[[], None] = lambda: None,
+        distribution: Distribution = ONE_DEVICE,
     ):
         self.crop_size, self.batch_size, self.check = crop_size, batch_size, check
-        self.num_classes = segmentor.output_shape[-1]
+        self.num_classes, self._distribution = segmentor.output_shape[-1], distribution
         self.colour = padding_colour(segmentor)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
-        self._mapper = tf.function(label_mapper(segmentor, inference), input_signature=[signature])
+        self._mapper = distribution.mapped(label_mapper(segmentor, inference), signature)
         self._pipeline = functools.lru_cache(maxsize=1)(self._make_pipeline)  # Made as slowly as an image is mapped.
 
     def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
-        """Counts the pixels of each (label, prediction): int64 `[classes, classes]`."""
+        """Counts the pixels of each (label, prediction), by all workers in step: int64 `[classes, classes]`."""
         count = functools.partial(
             confusion_matrix, num_classes=self.num_classes, ignore_label=examples.spec.ignore_label
         )
-        batches = self._batches(examples, title, interruptible)
+        batches = self._batches(self._own(examples), title, interruptible)
         mapped = ((batch['label'].numpy(), self._predict(batch['image'])) for batch in batches)
         counts = in_background(lambda pair: count(*pair), mapped)
-        return sum(counts, np.zeros((self.num_classes, self.num_classes), np.int64))
+        return self._distribution.sum(sum(counts, np.zeros((self.num_classes, self.num_classes), np.int64)))
+
+    def _own(self, examples: Examples) -> Examples:
+        """The examples of the batches that this worker counts: of so many workers, every so-manieth."""
+        worker, workers = self._distribution.part
+        if workers == 1:
+            return examples
+        own = [name for i, name in enumerate(examples.ids) if i // self.batch_size % workers == worker]
+        return examples.subset(own)
 
     def predictions(self, examples: Examples, title: str = 'evaluation') -> Iterator[Prediction]:
         """Yields the label map of each example, in order."""

@@ -36,7 +36,11 @@ def split_convolution(
     @tf.custom_gradient
     def convolve(kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return _kernel_gradient(images, labels, upstream, kernel.shape, strides, padding)
+            return tf.cond(  # A replica's slice of a small batch may have no images, for which XLA compiles no loop.
+                tf.shape(images)[0] > 0,
+                lambda: _kernel_gradient(images, labels, upstream, kernel.shape, strides, padding),
+                lambda: tf.zeros_like(kernel),
+            )
 
         return _convolved(images, labels, kernel, strides, padding), gradient
 

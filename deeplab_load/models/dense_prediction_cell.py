@@ -6,6 +6,7 @@ import keras
 
 from deeplab_load.models.heads import DROPOUT_RATE
 from deeplab_load.models.slim import ArgScope, convolution, split_separable
+from deeplab_load.replicas import Dropout
 
 SCOPE = 'meta_architecture'
 FILTERS = 256
@@ -49,5 +50,5 @@ def dense_prediction_cell(features: keras.KerasTensor, *, output_stride: int, sc
         outputs.append(split_separable(x, FILTERS, f'{SCOPE}.branch{index}', scope, rate=rate))
     x = keras.layers.Concatenate(name=f'{SCOPE}.concat')(outputs)
     # Unlike ASPP, the cell drops out before its projection.
-    x = keras.layers.Dropout(DROPOUT_RATE, seed=scope.seed, name=f'{SCOPE}.dropout')(x)
+    x = Dropout(DROPOUT_RATE, seed=scope.seed, name=f'{SCOPE}.dropout')(x)
     return convolution(x, FILTERS, f'{SCOPE}.concat_projection', scope)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from deeplab_load.models import slim
 from deeplab_load.models.class_split import split_convolution
 from deeplab_load.models.fused_norm import FusedNorm
+from deeplab_load.replicas import Dropout
 
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind trainings of a few hundred steps.
 
@@ -28,6 +29,7 @@ def build_discriminator(
     alpha: float = 1.0,
     dropout: float = 0.01,
     seed: int = 0,
+    synchronised: bool = False,
 ) -> keras.Model:
     """Builds D: what it sees `[batch, size, size, channels]` to one logit `[batch, 1]`, log D/(1 − D).
 
@@ -41,6 +43,7 @@ def build_discriminator(
       alpha: α, the factor on the channels; 1 for 'vgg16'.
       dropout: rate before the last layer.
       seed: seed of the initial weights and of the dropout.
+      synchronised: batch norm and dropout of the whole batch where a step runs on several replicas.
     """
     keras.utils.set_random_seed(seed)
     shape = (size, size, INPUTS[sees] * num_classes)
@@ -50,7 +53,29 @@ def build_discriminator(
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
-    return model
+    return _synchronised(model) if synchronised else model
+
+
+def _synchronised(model: keras.Model) -> keras.Model:
+    """A copy of a model of Keras layers whose batch norm and dropout are those of the whole batch."""
+    copy = keras.models.clone_model(model, clone_function=_synchronised_layer)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _synchronised_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.layers.Dropout):
+        return Dropout.from_config(layer.get_config())
+    kind = SynchronisedBatchNorm if isinstance(layer, keras.layers.BatchNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
+
+
+@keras.saving.register_keras_serializable(package='deeplab_load')
+class SynchronisedBatchNorm(keras.layers.BatchNormalization):
+    """Keras' batch normalisation with the statistics of all replicas' slices (Keras' own loses digits)."""
+
+    def _moments(self, inputs, mask):
+        return slim.moments_of_all(inputs)[:2]
 
 
 def mobilenet(shape: Shape, alpha: float, dropout: float) -> keras.Model:
@@ -147,7 +172,7 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
     def counterpart(layer: keras.Layer) -> keras.Layer:
         if layer is first:
             return keras.layers.Identity(name=layer.name)
-        return FusedNorm(layer) if isinstance(layer, keras.layers.BatchNormalization) else layer
+        return FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer
 
     features = keras.Input(first.compute_output_shape(discriminator.input_shape)[1:])
     rest = keras.models.clone_model(discriminator, input_tensors=features, clone_function=counterpart)

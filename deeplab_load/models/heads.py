@@ -14,6 +14,7 @@ from deeplab_load.models.slim import (
     convolution,
     split_separable,
 )
+from deeplab_load.replicas import Dropout
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_DECAY = 0.9997
@@ -62,7 +63,7 @@ def aspp(
     x = keras.layers.Concatenate(name='concat')(branches) if len(branches) > 1 else branches[0]
     if architecture.aspp_with_concat_projection:
         x = convolution(x, filters, 'concat_projection', scope)
-        x = keras.layers.Dropout(DROPOUT_RATE, seed=scope.seed, name='concat_projection_dropout')(x)
+        x = Dropout(DROPOUT_RATE, seed=scope.seed, name='concat_projection_dropout')(x)
     return keras.layers.Multiply(name='image_pooling.scale')([x, pooled]) if gated else x
 
 

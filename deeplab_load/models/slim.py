@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load import replicas
+
 # (height, width), each known now or only when a graph runs.
 Size = Sequence[int | tf.Tensor]
 
@@ -180,7 +182,8 @@ class BatchNorm(keras.layers.Layer):
 
     In training it normalises with the biased batch variance but averages the Bessel-corrected one, which Keras'
     BatchNormalization does not; epsilon is raised to the fused op's minimum. moving -= (moving - batch) * (1 - decay).
-    A `frozen` layer uses its moving averages whatever `training`; gamma and beta stay trainable.
+    A `frozen` layer uses its moving averages whatever `training`; gamma and beta stay trainable. On several replicas
+    the statistics are those of the whole batch.
     """
 
     def __init__(self, *, epsilon: float, decay: float, frozen: bool, **kwargs: Any) -> None:
@@ -203,8 +206,11 @@ class BatchNorm(keras.layers.Layer):
         """Normalises x, and folds the batch's statistics into the moving averages when training and not frozen."""
         if not training or self.frozen:
             return self._fused(x, self.moving_mean, self.moving_variance, is_training=False)[0]
-        empty = tf.zeros([0], tf.float32)
-        y, mean, variance = self._fused(x, empty, empty, is_training=True)
+        if replicas.count() > 1:
+            y, mean, variance = self._synchronised(x)
+        else:
+            empty = tf.zeros([0], tf.float32)
+            y, mean, variance = self._fused(x, empty, empty, is_training=True)
         self._average(self.moving_mean, mean)
         self._average(self.moving_variance, variance)
         return y
@@ -220,6 +226,13 @@ class BatchNorm(keras.layers.Layer):
             is_training=is_training,
         )[:3]
 
+    def _synchronised(self, x):
+        """What the fused op gives for the whole batch: normalised x, the mean, the Bessel-corrected variance."""
+        mean, variance, number = moments_of_all(x)
+        scale = tf.math.rsqrt(variance + self.epsilon) * tf.convert_to_tensor(self.gamma)
+        y = (x - mean) * scale + tf.convert_to_tensor(self.beta)
+        return y, mean, variance * (number / tf.maximum(number - 1, 1))
+
     def _average(self, moving, batch):
         value = tf.convert_to_tensor(moving)
         moving.assign(value - (value - tf.stop_gradient(batch)) * tf.constant(1 - self.decay, tf.float32))
@@ -231,6 +244,17 @@ class BatchNorm(keras.layers.Layer):
     def get_config(self):
         """What `__init__` takes."""
         return {**super().get_config(), 'epsilon': self.epsilon, 'decay': self.decay, 'frozen': self.frozen}
+
+
+def moments_of_all(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of each channel over the slices of all replicas, and how many values each is of.
+
+    The variance is that of deviations from the mean: a mean of squares less the squared mean loses digits.
+    """
+    axes = list(range(len(x.shape) - 1))
+    number = replicas.total(tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), x.dtype))
+    mean = replicas.total(tf.reduce_sum(x, axes)) / number
+    return mean, replicas.total(tf.reduce_sum(tf.math.squared_difference(x, mean), axes)) / number, number
 
 
 def scale_dimension(dimension: int | tf.Tensor, scale: float) -> int | tf.Tensor:

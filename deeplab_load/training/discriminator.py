@@ -14,6 +14,7 @@ from deeplab_load.errors import UserError
 from deeplab_load.lookahead.algorithm import Retraining
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.shortages import memory_for
+from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 from deeplab_load.training.resumption import Resumption, Variable, copies, numbered
 from deeplab_load.training.steps import DiscriminatorOutcome, discriminator_steps
 
@@ -81,10 +82,20 @@ class Position:
 class DiscriminatorTrainer:
     """Trains one discriminator again and again, each time from its current weights; Adagrad slots are fresh or kept."""
 
-    def __init__(self, model: keras.Model, *, num_classes: int, options: DiscriminatorOptions, seed: int):
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        num_classes: int,
+        options: DiscriminatorOptions,
+        seed: int,
+        distribution: Distribution = ONE_DEVICE,
+    ):
         self.model, self.options, self.seed = model, options, seed
-        self.optimizer = keras.optimizers.Adagrad(options.learning_rate)
-        self._train, self._evaluate = discriminator_steps(model, self.optimizer, num_classes=num_classes)
+        with distribution.scope():
+            self.optimizer = keras.optimizers.Adagrad(options.learning_rate)
+            steps = discriminator_steps(model, self.optimizer, num_classes=num_classes)
+        self._train, self._evaluate = map(distribution.replicated, steps)
         self._fresh = [v.numpy() for v in self.optimizer.variables]
         self._best = copies(model.weights)
 

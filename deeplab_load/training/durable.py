@@ -24,7 +24,7 @@ from deeplab_load.restore import checkpoint
 ADVICE = 'put back a copy of it, or choose another --run_dir'
 # The names of what a run writes into checkpoints/ and buffer/.
 SNAPSHOT = re.compile(r'g0|(propagation|end|working|discriminator)-\d+|[a-z0-9-]+-step-\d+|\.part-.*')
-MAP_SET = re.compile(r'g0|(peak|end)-\d+|\..*\.(partial|removed)')
+MAP_SET = re.compile(r'g0|(peak|end)-\d+|\..*\.(partial|removed|part-\d+-of-\d+)')
 
 
 class RunDirectory:

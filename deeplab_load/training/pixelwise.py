@@ -16,6 +16,7 @@ from deeplab_load.errors import UserError
 from deeplab_load.models.foreign import padding_colour
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.shortages import memory_for
+from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.recipe import Recipe
 from deeplab_load.training.resumption import Resumption, Variable, numbered
@@ -32,6 +33,7 @@ def train_pixelwise(
     crop_size: tuple[int, int],
     seed: int,
     resumption: Callable[[Mapping[str, Variable]], Resumption],
+    distribution: Distribution = ONE_DEVICE,
 ) -> None:
     """Trains the segmentor in place, first on class-weighted cross-entropy where there are weighted epochs.
 
@@ -41,9 +43,10 @@ def train_pixelwise(
       UserError: the loss or a weight was not finite; the step is named.
       Stopped: the run was asked to stop.
     """
-    optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.0, momentum=recipe.pixelwise_momentum)
+    with distribution.scope():
+        optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.0, momentum=recipe.pixelwise_momentum)
     total = step_counts(recipe, len(examples))[1]
-    step_at = _steps(segmentor, optimizer, examples, recipe)
+    step_at = _steps(segmentor, optimizer, examples, recipe, distribution)
     training = resumption({**numbered('segmentor', segmentor.variables), **numbered('slot', optimizer.slots)})
     stored = training.restore()
     first, recent = stored.get('step', 0), deque(stored.get('recent', ()), maxlen=100)
@@ -54,6 +57,7 @@ def train_pixelwise(
         seed=seed,
         first_batch=first,
         scales=recipe.scales,
+        part=distribution.part,
         colour=padding_colour(segmentor),
     ).take(total - first)
     for number, batch in enumerate(progress(batches, 'stage 1', total=total - first), first):
@@ -77,14 +81,14 @@ def step_counts(recipe: Recipe, images: int) -> tuple[int, int]:
 
 
 def _steps(
-    segmentor: keras.Model, optimizer: Momentum, examples: Examples, recipe: Recipe
+    segmentor: keras.Model, optimizer: Momentum, examples: Examples, recipe: Recipe, distribution: Distribution
 ) -> Callable[[int], Callable[..., PixelwiseOutcome]]:
     """The step to take by its number: class-weighted or plain."""
     make = functools.partial(pixelwise_step, segmentor, optimizer, recipe, ignore_label=examples.spec.ignore_label)
-    plain, weighted = make(), step_counts(recipe, len(examples))[0]
+    plain, weighted = distribution.replicated(make()), step_counts(recipe, len(examples))[0]
     if not weighted:
         return lambda number: plain
-    balanced = make(mean_counts=tf.constant(mean_class_counts(examples), tf.float32))
+    balanced = distribution.replicated(make(mean_counts=tf.constant(mean_class_counts(examples), tf.float32)))
     return lambda number: balanced if number < weighted else plain
 
 

@@ -1,5 +1,6 @@
 """The players of Algorithm 3 in TensorFlow: the segmentor g, the discriminator D and the data they see."""
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from deeplab_load.reporting.progress import say
 from deeplab_load.restore.names import named_variables
 from deeplab_load.shortages import memory_for
 from deeplab_load.training.discriminator import DiscriminatorTrainer
+from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.resumption import Resumption
@@ -72,13 +74,16 @@ class TensorFlowPlayers:
         stop: StopSignal,
         *,
         save_every: int,
+        distribution: Distribution = ONE_DEVICE,
     ):
+        self.distribution = distribution
         self.segmentor, self.trainer, self.evaluator = segmentor, trainer, evaluator
         self.data, self.options, self.run, self.stop, self.save_every = data, options, run, stop, save_every
-        self.optimizer = Momentum(
-            segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum
-        )
-        self._step = self._make_step()
+        with distribution.scope():
+            self.optimizer = Momentum(
+                segmentor.trainable_variables, learning_rate=options.learning_rate, momentum=options.momentum
+            )
+        self._step = distribution.replicated(self._make_step())
         self._variables = named_variables(segmentor)
         self._batches: Iterator[dict] = iter(())
         self._next_batch = -1
@@ -126,6 +131,7 @@ class TensorFlowPlayers:
                 batch_size=self.options.batch_size,
                 seed=self.options.seed,
                 first_batch=number,
+                part=self.distribution.part,
                 colour=padding_colour(self.segmentor),
             )
             self._batches = iter(batches)
@@ -155,7 +161,31 @@ class TensorFlowPlayers:
         """
         with self.stopwatch('maps'):
             self.restore(map_set.snapshot)
-            label_maps.write_set(self.run.buffer, map_set.name, self._shards(map_set), self._origin(map_set))
+            name, shards, origin = map_set.name, self._shards(map_set), self._origin(map_set)
+            if self.distribution.workers == 1:
+                label_maps.write_set(self.run.buffer, name, shards, origin)
+            elif not self.distribution.by_chief(lambda: label_maps.is_made(self.run.buffer, name, origin)):
+                self._make_part(name, shards, origin)
+
+    def _make_part(self, name: str, shards: list[label_maps.Shard], origin: label_maps.Origin) -> None:
+        """Writes this worker's shards of a set, every so-manieth, which the chief then joins with the others'.
+
+        The workers look together at whether to stop before each of their shards.
+        """
+        worker, workers = self.distribution.part
+        looks = [self.stop.check] * -(-len(shards) // workers)
+
+        def maps(shard: label_maps.Shard) -> Iterable[tuple[str, np.ndarray]]:
+            looks.pop()()
+            return shard.maps()
+
+        own = [dataclasses.replace(s, maps=functools.partial(maps, s)) for s in shards[worker::workers]]
+        if own:
+            label_maps.write_set(self.run.buffer, label_maps.part_name(name, worker, workers), own, origin)
+        for look in looks:
+            look()
+        parts = [label_maps.part_name(name, i, workers) for i in range(min(workers, len(shards)))]
+        self.distribution.by_chief(lambda: str(label_maps.join_sets(self.run.buffer, name, parts, origin)))
 
     def _covered(self, map_set: MapSet) -> Sequence[int]:
         """The numbers of the training images that a set has maps of.
@@ -176,11 +206,15 @@ class TensorFlowPlayers:
         Raises:
           UserError: the snapshot that the set was made by is missing or damaged.
         """
-        if not (self.run.buffer / map_set.name).exists():
+        if not self._is_there(map_set):
             return
         self.restore(map_set.snapshot)
-        shards = label_maps.repair_set(self.run.buffer, map_set.name, self._shards(map_set), self._origin(map_set))
-        say(f'Label-map set {map_set.name}: {", ".join(shards) or "nothing"} made again.')
+        name, shards, origin = map_set.name, self._shards(map_set), self._origin(map_set)
+        made = self.distribution.by_chief(lambda: label_maps.repair_set(self.run.buffer, name, shards, origin))
+        say(f'Label-map set {map_set.name}: {", ".join(made) or "nothing"} made again.')
+
+    def _is_there(self, map_set: MapSet) -> bool:
+        return self.distribution.by_chief(lambda: (self.run.buffer / map_set.name).exists())
 
     def _shards(self, map_set: MapSet) -> list[label_maps.Shard]:
         """The shards of g's maps, each evaluated by itself, so that any can be made again to the same bytes."""
@@ -210,7 +244,7 @@ class TensorFlowPlayers:
             return discriminator_batches(
                 examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
                 seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment, first_batch=first_batch,
-                colour=padding_colour(self.segmentor), covered=covered.get(split),
+                colour=padding_colour(self.segmentor), covered=covered.get(split), part=self.distribution.part,
             )  # fmt: skip
 
         with self.stopwatch('discriminator'):
@@ -229,7 +263,7 @@ class TensorFlowPlayers:
 
     def _read_set(self, map_set: MapSet) -> label_maps.LabelMapSet:
         """Reads a set; makes it again where it was deleted."""
-        if not (self.run.buffer / map_set.name).exists():
+        if not self._is_there(map_set):
             self.make_maps(map_set)
         return label_maps.read_set(self.run.buffer, map_set.name, self._origin(map_set))
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab_load.errors import UserError
 from deeplab_load.training.durable import RunDirectory
-from deeplab_load.training.stopping import StopSignal
+from deeplab_load.training.stopping import Stopped, StopSignal
 
 
 class Variable(Protocol):
@@ -62,9 +62,11 @@ class Resumption:
           Stopped: the run was asked to stop; this step is stored.
           UserError: a value is not finite; it is not stored.
         """
-        if step % self.save_every == 0 or self.stop.requested:
+        asked = self.stop.requested
+        if asked or step % self.save_every == 0:
             self._save(step, counters)
-        self.stop.check()
+        if asked:
+            raise Stopped
 
     def _save(self, step: int, counters: dict[str, Any]) -> None:
         snapshot = f'{self.title}-step-{step}'

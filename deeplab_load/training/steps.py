@@ -1,4 +1,8 @@
-"""The optimiser steps, each one `tf.function`."""
+"""The optimiser steps, each one `tf.function`.
+
+A step may run on several replicas (`training.distribution`), each with its slice of a batch: it minimises the sum of
+their shares of the loss, and what it returns is summed up over them.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,7 +10,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from deeplab_load import losses
+from deeplab_load import losses, replicas
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.folding import folded_in_graph
 from deeplab_load.models.inference import upsampled_logits
@@ -72,8 +76,9 @@ def adversarial_step(
                         d_outcome = train_discriminator(d.input_of(discriminator, images, real), generated)
                 adv = losses.non_saturating(discriminator(generated, training=False))
             loss = ce + adversarial_weight * adv
-        optimizer.apply(tape.gradient(loss, targets))
-        return AdversarialOutcome(ce, adv, all_finite([loss, *targets]), d_outcome)
+        optimizer.apply(replicas.total(tape.gradient(loss, targets)))
+        ce, adv = replicas.total([ce, adv])
+        return AdversarialOutcome(ce, adv, all_finite([ce + adversarial_weight * adv, *targets]), d_outcome)
 
     return step
 
@@ -110,10 +115,10 @@ def pixelwise_step(
         with tf.GradientTape() as tape:
             by_scale = tf.stack([scale_loss(logits, labels, recipe, **how) for logits in scales(images)])
             decay = regularization_loss(decayed, recipe.weight_decay)
-            loss = tf.reduce_sum(by_scale) + decay
-        gradients = tape.gradient(loss, targets)
+            loss = tf.reduce_sum(by_scale) + decay / replicas.count()
+        gradients = replicas.total(tape.gradient(loss, targets))
         optimizer.apply([g if f == 1.0 else f * g for f, g in zip(factors, gradients, strict=True)])
-        return PixelwiseOutcome(by_scale, decay)
+        return PixelwiseOutcome(replicas.total(by_scale), decay)
 
     return step
 
@@ -134,7 +139,7 @@ def discriminator_steps(
     def train(batch: dict) -> DiscriminatorOutcome:
         with tf.GradientTape() as tape:
             loss, outcome = forward(batch, training=True)
-        _descend(discriminator, optimizer, tape, loss)
+        _descend(discriminator, optimizer, tape, loss, rows=tf.size(batch['real']))
         return outcome
 
     @tf.function(reduce_retracing=True)
@@ -153,26 +158,32 @@ def paired_step(
     def step(real: tf.Tensor, generated: tf.Tensor) -> DiscriminatorOutcome:
         is_real = tf.concat([tf.ones(tf.shape(real)[0]), tf.zeros(tf.shape(generated)[0])], axis=0)
         with tf.GradientTape() as tape:
-            logits = discriminator(tf.concat([real, generated], axis=0), training=True)[:, 0]
+            with replicas.two_blocks():
+                logits = discriminator(tf.concat([real, generated], axis=0), training=True)[:, 0]
             loss, outcome = _judge(logits, is_real, tf.ones_like(is_real))
-        _descend(discriminator, optimizer, tape, loss)
+        _descend(discriminator, optimizer, tape, loss, rows=tf.size(is_real))
         return outcome
 
     return step
 
 
 def _judge(logits: tf.Tensor, real: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, DiscriminatorOutcome]:
-    """The loss of D for a batch, and what is summed up of it."""
+    """This replica's share of the loss of D for a batch, and what is summed up of the whole batch."""
     loss = losses.discriminator_cross_entropy(logits, real, weights)
     groups = tf.stack([real, 1 - real])
     right = tf.cast((logits > 0) == (real > 0), tf.float32)
-    total = tf.reduce_sum(groups, axis=1)
-    return loss, DiscriminatorOutcome(loss * tf.reduce_sum(total), tf.linalg.matvec(groups, right), total)
+    mean, right, total = replicas.total([loss, tf.linalg.matvec(groups, right), tf.reduce_sum(groups, axis=1)])
+    return loss, DiscriminatorOutcome(mean * tf.reduce_sum(total), right, total)
 
 
-def _descend(model: keras.Model, optimizer: keras.Optimizer, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+def _descend(
+    model: keras.Model, optimizer: keras.Optimizer, tape: tf.GradientTape, loss: tf.Tensor, *, rows: tf.Tensor
+) -> None:
     variables = model.trainable_variables
-    optimizer.apply_gradients(zip(tape.gradient(loss, [v.value for v in variables]), variables, strict=True))
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    if replicas.count() > 1:  # TensorFlow's depthwise gradient of a slice without rows is what lay in memory.
+        gradients = [tf.where(rows > 0, g, tf.zeros_like(g)) for g in gradients]
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))  # Keras adds them up over the replicas.
 
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -1,0 +1,129 @@
+"""Training on several devices and in several processes: the losses and decisions of one device."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from deeplab_load.errors import UserError
+from deeplab_load.training.devices import Devices
+from deeplab_load.training.distribution import open_distribution
+
+from ..lookahead.replay import replay_run
+from ..parity import DEADLINE, measure, start_workers
+
+OPTIONS = (
+    '--dataset=shapes', '--train_split=val', '--eval_batch_size=10', '--steps_per_propagation=2', '--patience=2',
+    '--total_cycles=2', '--segmentor=tests.foreign_segmentors:plain', '--adversarial_batch_size=4',
+    '--adversarial_learning_rate=0.01', '--save_every=2', '--discriminator=cnn', '--discriminator_size=32',
+    '--discriminator_alpha=0.25', '--discriminator_epochs=1',
+)  # fmt: skip
+DECISIONS = ('event', 'cycle', 'gamma', 'omega', 'raised', 'reason', 'peak', 'psi', 'buffer', 'sets', 'cycles')
+FIGURES = ('miou', 'start_miou', 'best_miou', 'loss_ce', 'loss_adv', 'holdout_loss', 'val_miou')
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp('data')
+
+
+@pytest.fixture(scope='module')
+def trained(data_dir):
+    """What was trained on each strategy; of two workers, by each of them."""
+    (few,) = measure(['mirrored:2', 'one_device:1'], data_dir)
+    (more,) = measure(['mirrored:4'], data_dir)  # TensorFlow bears one number of replicas in a process.
+    workers = measure(['multi_worker:2'], data_dir, processes=2)
+    return {**few, **more, 'worker 0': workers[0]['multi_worker:2'], 'worker 1': workers[1]['multi_worker:2']}
+
+
+@pytest.mark.parametrize('strategy', ['mirrored:2', 'mirrored:4', 'worker 0', 'worker 1'])
+def test_ten_steps_of_every_training_have_the_losses_of_one_device(trained, strategy):
+    expected, found = trained['one_device:1'], trained[strategy]
+    assert expected.keys() == found.keys()
+    for name, training in expected.items():
+        assert len(training['losses']) == (1 if name == 'discriminator, one couple' else 10)
+        np.testing.assert_allclose(found[name]['losses'], training['losses'], rtol=1e-5, atol=0, err_msg=name)
+        assert found[name]['norm'] == pytest.approx(training['norm'], rel=1e-6)
+
+
+def test_the_workers_train_the_same_weights(trained):
+    for name, training in trained['worker 0'].items():
+        assert trained['worker 1'][name]['norm'] == training['norm']
+
+
+def start(run_dir, data_dir, *more, workers=1):
+    command = [sys.executable, '-m', 'deeplab_load.main', *OPTIONS, f'--run_dir={run_dir}', f'--data_dir={data_dir}']
+    return start_workers([*command, *more], workers, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(processes):
+    """Waits; returns the status, output and errors of each."""
+    outputs = [process.communicate(timeout=DEADLINE) for process in processes]
+    return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+
+
+def events(folder):
+    lines = map(json.loads, (folder / 'events.jsonl').read_text().splitlines())
+    return [event for event in lines if event['event'] != 'resume']
+
+
+def test_a_killed_worker_stops_the_others_and_the_run_goes_on_as_on_one_device(tmp_path, data_dir):
+    ((status, _, errors),) = finish(start(tmp_path / 'one', data_dir))
+    assert status == 0, errors
+    folder = tmp_path / 'two'
+    processes = start(folder, data_dir, '--strategy=multi_worker', workers=2)
+    deadline = time.monotonic() + DEADLINE
+    while not (folder / 'events.jsonl').exists() or events(folder)[-1]['event'] != 'propagation':
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    processes[1].kill()
+    status, _, errors = finish(processes)[0]
+    assert (status, errors.count('Traceback')) == (2, 0), errors
+    assert 'deeplab_load: Another worker has stopped or cannot be reached' in errors
+    for status, _, errors in finish(start(folder, data_dir, '--strategy=multi_worker', workers=2)):
+        assert status == 0, errors
+    assert replay_run(folder) == []
+    expected, found = events(tmp_path / 'one'), events(folder)
+    assert [[e.get(key) for key in DECISIONS] for e in found] == [[e.get(k) for k in DECISIONS] for e in expected]
+    # Later, what D's batch norm makes of rounding shows.
+    for one, two in list(zip(expected, found, strict=True))[:6]:
+        for key in FIGURES:
+            assert two.get(key) == (None if one.get(key) is None else pytest.approx(one[key], rel=1e-4)), (one, key)
+    # A run of two processes goes on as one, and the other way round.
+    ((status, output, errors),) = finish(start(folder, data_dir, '--total_cycles=3'))
+    assert status == 0, errors
+    assert output.count('cycle 2  γ') == 2
+
+
+@pytest.mark.parametrize(
+    ('settings', 'tf_config', 'sentence'),
+    [
+        ({'strategy': 'mirrored'}, None, 'finds no GPU; give --replicas to split the CPUs'),
+        ({'strategy': 'multi_worker'}, None, 'does not find its place among the workers: give TF_CONFIG='),
+        ({'strategy': 'multi_worker'}, '{"cluster": {}}', 'does not find its place among the workers'),
+        (
+            {'strategy': 'multi_worker'},
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+            'has workers only, no ps',
+        ),
+        (
+            {'strategy': 'multi_worker'},
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            'does not find its place',
+        ),
+    ],
+)
+def test_devices_that_are_not_there_are_told(monkeypatch, settings, tf_config, sentence):
+    monkeypatch.delenv('TF_CONFIG', raising=False)
+    if tf_config:
+        monkeypatch.setenv('TF_CONFIG', tf_config)
+    with pytest.raises(UserError, match=sentence):
+        open_distribution(Devices(**settings))
+
+
+def test_replicas_are_for_mirrored():
+    with pytest.raises(UserError, match='--replicas=2 is for --strategy=mirrored'):
+        Devices(replicas=2)
