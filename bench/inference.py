@@ -203,7 +203,7 @@ def chosen(case: networks.Case, wanted: list[str], batch: int) -> dict[str, Buil
     return {name: RUNTIMES[name][0](case) for name in wanted if name not in absent}
 
 
-def compare(title: str, wanted: list[str], batch: int, turns: int) -> list[dict]:
+def compare(title: str, wanted: list[str], batch: int, turns: int, *, with_memory: bool) -> list[dict]:
     """One row for each runtime."""
     case, images = networks.build(title), images_of(batch)
     built = chosen(case, wanted, batch)
@@ -225,7 +225,7 @@ def compare(title: str, wanted: list[str], batch: int, turns: int) -> list[dict]
             'same_clear_labels': round(float(np.mean((maps[name] == maps[reference])[clear])), 6),
             'clear': round(float(np.mean(clear)), 4),
             'file_mb': built[name].megabytes and round(built[name].megabytes, 2),
-            'memory_mb': memory(title, name, batch),
+            'memory_mb': memory(title, name, batch) if with_memory else None,
         }
         for name, spent in times.items()
     ]
@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument('--runtimes', default=','.join(RUNTIMES))
     parser.add_argument('--batches', default='1,8')
     parser.add_argument('--turns', type=int, default=15)
+    parser.add_argument('--without_memory', action='store_true', help='spare the processes that tell the memory')
     parser.add_argument('--memory_of', help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory_of:
@@ -249,7 +250,7 @@ def main() -> None:
     print(json.dumps({**facts, 'not_installed': [name for name in wanted if not installed[name]]}), flush=True)
     for title in given.networks.split(','):
         for batch in map(int, given.batches.split(',')):
-            for row in compare(title, wanted, batch, given.turns):
+            for row in compare(title, wanted, batch, given.turns, with_memory=not given.without_memory):
                 print(json.dumps(row), flush=True)
 
 
