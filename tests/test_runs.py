@@ -1,14 +1,13 @@
 """Evaluations that go on after a kill, exports that a kill left unrecorded, and determinism."""
 
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from deeplab_load import stages
 from deeplab_load.config import Config
-from deeplab_load.runs import run_directory
+from deeplab_load.runs import Run, run_directory
+from deeplab_load.training.distribution import ONE_DEVICE
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.stopping import StopSignal
 
@@ -48,7 +47,7 @@ def run(tmp_path):
     directory = RunDirectory(tmp_path / 'run')
     with directory.locked():
         directory.write_state({'events_bytes': 0}, snapshots=())
-        yield types.SimpleNamespace(directory=directory)
+        yield Run(directory, StopSignal(), ONE_DEVICE)
 
 
 def test_a_killed_evaluation_goes_on_after_its_last_chunk(run):
