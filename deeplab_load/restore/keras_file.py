@@ -21,6 +21,7 @@ _CLASSES = frozenset(
         ('deeplab_load.models.slim', 'BatchNorm'),
         ('deeplab_load.models.slim', 'ResizeToStride'),
         ('deeplab_load.models.slim', 'WindowPooling'),
+        ('deeplab_load.replicas', 'Dropout'),
         ('keras', 'DTypePolicy'),
         ('keras.src.models.functional', 'Functional'),
         (None, '__keras_tensor__'),

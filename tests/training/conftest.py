@@ -14,7 +14,7 @@ class Killed(BaseException):
 
 
 class KillAt(StopSignal):
-    """Kills at the n-th look at whether to stop; a step that is not stored looks twice."""
+    """Kills at the n-th look at whether to stop; each step looks once, before it is stored."""
 
     def __init__(self, looks):
         self.looks = looks

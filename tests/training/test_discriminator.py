@@ -138,13 +138,13 @@ def test_killed_at_any_batch_it_ends_with_the_same_bits(retrain, begun_run):
     first = t.model.get_weights()
     outcome = retrain(t)
     undisturbed = t.model.get_weights()
-    for looks in range(2, 30, 5):
+    for looks in range(1, 15, 3):
         begun_run.amend_state(training={'title': 'none'})
         t.model.set_weights(first)
         with pytest.raises(Killed):
             retrain(t, stop=KillAt(looks), save_every=4)
         stored = begun_run.read_state()['training']['title'] == 'discriminator-0'
-        assert stored == (looks >= 7)  # Steps 1 to 3 look twice each; the fourth is stored first.
+        assert stored == (looks > 4)  # Killed in the fourth step, before that is stored.
         t.model.set_weights([np.zeros_like(w) if stored else w for w in first])
         assert retrain(t, save_every=4) == outcome
         assert all(np.array_equal(a, b) for a, b in zip(t.model.get_weights(), undisturbed, strict=True))
