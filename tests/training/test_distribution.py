@@ -33,12 +33,12 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(data_dir):
     """What was trained on each strategy; of two workers, by each of them."""
-    (alone,) = measure(['mirrored:4', 'one_device:1'], data_dir)
+    (alone,) = measure(['mirrored:2', 'one_device:1'], data_dir)
     workers = measure(['multi_worker:2'], data_dir, processes=2)
     return {**alone, 'worker 0': workers[0]['multi_worker:2'], 'worker 1': workers[1]['multi_worker:2']}
 
 
-@pytest.mark.parametrize('strategy', ['mirrored:4', 'worker 0', 'worker 1'])
+@pytest.mark.parametrize('strategy', ['mirrored:2', 'worker 0', 'worker 1'])
 def test_ten_steps_of_every_training_have_the_losses_of_one_device(trained, strategy):
     expected, found = trained['one_device:1'], trained[strategy]
     assert expected.keys() == found.keys()
