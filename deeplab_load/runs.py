@@ -74,15 +74,16 @@ def run_directory(config: Config) -> Iterator[Run]:
     on_cpu = not tf.config.list_physical_devices('GPU')
     if on_cpu if config.deterministic is None else config.deterministic:
         tf.config.experimental.enable_op_determinism()
+    values = {**options.to_json(config), 'versions': versions()}
     distribution = open_distribution(config)
     with distribution.watching():
         _require_replicas(config, distribution)
-        _require_agreement(config, distribution)
-        directory, stop = _open(config, distribution)
+        _require_agreement(values, distribution)
+        directory, stop = _open(config, values, distribution)
         stop.listen()
         with directory.locked():
             record = directory.recover()
-            directory.adopt_config(*_bound(config))
+            directory.adopt_config(values, {*options.UNBOUND, 'versions'})
             _log_start(config, directory, record)
             try:
                 yield Run(directory, stop, distribution)
@@ -90,21 +91,16 @@ def run_directory(config: Config) -> Iterator[Run]:
                 say(_farewell(directory))
 
 
-def _open(config: Config, distribution: Distribution) -> tuple[RunDirectory, StopSignal]:
+def _open(config: Config, values: dict[str, Any], distribution: Distribution) -> tuple[RunDirectory, StopSignal]:
     """The run directory, or its copy, and the signal; the workers' where there are several."""
     directory, stop = RunDirectory(config.run_dir or os.path.join('runs', config.dataset)), StopSignal()
     if config.fork:
         place = config.fork
-        distribution.by_chief(lambda: _fork(directory, place, _bound(config)[0]))
+        distribution.by_chief(lambda: _fork(directory, place, values))
         directory = RunDirectory(place)
     if distribution.workers == 1:
         return directory, stop
     return SharedRunDirectory(directory, distribution), SharedStopSignal(distribution)
-
-
-def _bound(config: Config) -> tuple[dict[str, Any], set[str]]:
-    """What `config.json` holds, and the names of it that may change when the run goes on."""
-    return {**options.to_json(config), 'versions': versions()}, {*options.UNBOUND, 'versions'}
 
 
 def _require_replicas(config: Config, distribution: Distribution) -> None:
@@ -125,9 +121,9 @@ def _require_replicas(config: Config, distribution: Distribution) -> None:
         demand(getattr(config, name) >= replicas, config, name, f'at least {replicas} on {replicas} replicas')
 
 
-def _require_agreement(config: Config, distribution: Distribution) -> None:
+def _require_agreement(values: dict[str, Any], distribution: Distribution) -> None:
     """Raises UserError unless this worker has the chief's options and versions, but for where its data are."""
-    own = {k: v for k, v in _bound(config)[0].items() if k not in ('data_dir', 'vocdevkit', 'manual_dir')}
+    own = {k: v for k, v in values.items() if k not in ('data_dir', 'vocdevkit', 'manual_dir')}
     chiefs = distribution.by_chief(lambda: own)
     if differing := [name for name in {**chiefs, **own} if own.get(name) != chiefs.get(name)]:
         name, here, there = differing[0], own.get(differing[0]), chiefs.get(differing[0])

@@ -213,8 +213,8 @@ def discriminator_batches(
 def _merged_batches(element: Callable, sizes: Sequence[int], first_batch: int, part: Part) -> tf.data.Dataset:
     """A part of each batch from one on of elements, whose rows are merged; `sizes` are the elements of all batches."""
     slices = [shares(size, part[1])[part[0]] for size in sizes]
-    starts = [sum(sizes[:1]) * batch for batch in range(len(sizes))]
-    places = [range(start + a, start + b) for start, (a, b) in zip(starts, slices, strict=True)][first_batch:]
+    starts = itertools.accumulate(sizes, initial=0)
+    places = [range(start + a, start + b) for (a, b), start in zip(slices, starts, strict=False)][first_batch:]
     numbers = tf.data.Dataset.from_tensor_slices(np.fromiter(itertools.chain(*places), np.int64))
     batches = _parallel(numbers, element).batch(max((len(p) for p in places), default=0) or 1).map(_merge_rows)
     if places and not places[-1]:

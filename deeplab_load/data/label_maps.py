@@ -135,9 +135,15 @@ def write_set(folder: str | os.PathLike, name: str, shards: Sequence[Shard], ori
         if shard.name not in entries:
             entries[shard.name] = _write_shard(partial / shard.name, shard)
             _write_manifest(partial, origin, entries)
+    return _publish(buffer, name)
+
+
+def _publish(buffer: Path, name: str) -> Path:
+    """Gives a set that is written the name it is known by, instead of one that has it; gives its path."""
+    final = buffer / name
     with files.writing(final):
         delete_set(buffer, name)
-        partial.rename(final)
+        (buffer / f'.{name}.partial').rename(final)
         sync(buffer)
     return final
 
@@ -169,13 +175,10 @@ def join_sets(folder: str | os.PathLike, name: str, parts: Sequence[str], origin
                 shutil.copyfile(buffer / part / shard, copy)
         entries |= manifest['shards']
     _write_manifest(partial, origin, entries)
-    with files.writing(buffer / name):
-        delete_set(buffer, name)
-        partial.rename(buffer / name)
-        sync(buffer)
+    final = _publish(buffer, name)
     for part in parts:
         delete_set(buffer, part)
-    return buffer / name
+    return final
 
 
 def repair_set(folder: str | os.PathLike, name: str, shards: Sequence[Shard], origin: Origin) -> tuple[str, ...]:

@@ -32,8 +32,8 @@ class Evaluator:
     """Runs one segmentor over examples, whole images padded to the evaluation crop.
 
     `check` is called between batches and may raise, to stop. Of several workers each counts whole batches, and a device
-    the rows of a slice. Source: TF1 `eval.py`: the logits are upsampled to the
-    crop, padding has the ignore label; with several scales or flips probabilities are averaged.
+    the rows of a slice. Source: TF1 `eval.py`: the logits are upsampled to the crop, padding has the ignore label; with
+    several scales or flips probabilities are averaged.
     """
 
     def __init__(

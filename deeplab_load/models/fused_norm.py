@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from deeplab_load.models.slim import fused_batch_norm
+
 
 class FusedNorm(keras.layers.Layer):
     """A `keras.layers.BatchNormalization` over `[batch, height, width]` as one operation, with the layer's variables.
@@ -21,24 +23,12 @@ class FusedNorm(keras.layers.Layer):
         """Normalises x `[batch, height, width, channels]`, and updates the moving averages when training."""
         del mask  # Keras' layer takes one, so a clone's is called with one.
         if not training:
-            return self._fused(x, self.norm.moving_mean, self.norm.moving_variance, is_training=False)[0]
-        empty = tf.zeros([0], tf.float32)
-        y, mean, variance = self._fused(x, empty, empty, is_training=True)
+            return fused_batch_norm(x, self.norm, is_training=False)[0]
+        y, mean, variance = fused_batch_norm(x, self.norm, is_training=True)
         number = tf.cast(tf.size(x[..., 0]), tf.float32)
         self._average(self.norm.moving_mean, mean)
         self._average(self.norm.moving_variance, variance * ((number - 1.0) / number))
         return y
-
-    def _fused(self, x, mean, variance, *, is_training):
-        return tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=tf.convert_to_tensor(self.norm.gamma),
-            offset=tf.convert_to_tensor(self.norm.beta),
-            mean=tf.convert_to_tensor(mean),
-            variance=tf.convert_to_tensor(variance),
-            epsilon=self.norm.epsilon,
-            is_training=is_training,
-        )[:3]
 
     def _average(self, moving, batch):
         momentum = self.norm.momentum

@@ -205,26 +205,14 @@ class BatchNorm(keras.layers.Layer):
     def call(self, x, training=False):
         """Normalises x, and folds the batch's statistics into the moving averages when training and not frozen."""
         if not training or self.frozen:
-            return self._fused(x, self.moving_mean, self.moving_variance, is_training=False)[0]
+            return fused_batch_norm(x, self, is_training=False)[0]
         if replicas.count() > 1:
             y, mean, variance = self._synchronised(x)
         else:
-            empty = tf.zeros([0], tf.float32)
-            y, mean, variance = self._fused(x, empty, empty, is_training=True)
+            y, mean, variance = fused_batch_norm(x, self, is_training=True)
         self._average(self.moving_mean, mean)
         self._average(self.moving_variance, variance)
         return y
-
-    def _fused(self, x, mean, variance, *, is_training):
-        return tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
-            mean=tf.convert_to_tensor(mean),
-            variance=tf.convert_to_tensor(variance),
-            epsilon=self.epsilon,
-            is_training=is_training,
-        )[:3]
 
     def _synchronised(self, x):
         """What the fused op gives for the whole batch: normalised x, the mean, the Bessel-corrected variance."""
@@ -244,6 +232,21 @@ class BatchNorm(keras.layers.Layer):
     def get_config(self):
         """What `__init__` takes."""
         return {**super().get_config(), 'epsilon': self.epsilon, 'decay': self.decay, 'frozen': self.frozen}
+
+
+def fused_batch_norm(
+    x: tf.Tensor, norm: BatchNorm | keras.layers.BatchNormalization, *, is_training: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """x normalised by TF's fused op with the layer's variables, and the mean and the Bessel-corrected variance.
+
+    In training those of the batch, otherwise the layer's moving averages.
+    """
+    empty = tf.zeros([0], tf.float32)
+    moments = (empty, empty) if is_training else (norm.moving_mean, norm.moving_variance)
+    scale, offset, mean, variance = map(tf.convert_to_tensor, (norm.gamma, norm.beta, *moments))
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=scale, offset=offset, mean=mean, variance=variance, epsilon=norm.epsilon, is_training=is_training
+    )[:3]
 
 
 def moments_of_all(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
