@@ -64,7 +64,7 @@ class Evaluator:
         return self._distribution.sum(sum(counts, np.zeros((self.num_classes, self.num_classes), np.int64)))
 
     def _own(self, examples: Examples) -> Examples:
-        """The examples of the batches that this worker counts: of so many workers, every so-manieth."""
+        """The examples of the batches that this worker counts: of N workers, every N-th batch."""
         worker, workers = self._distribution.part
         if workers == 1:
             return examples

@@ -1,4 +1,4 @@
-"""The options that say on how many devices a run computes; no result depends on them beyond rounding."""
+"""The options that say on how many devices a run computes; no step depends on them beyond rounding."""
 
 from dataclasses import dataclass
 

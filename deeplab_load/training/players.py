@@ -168,7 +168,7 @@ class TensorFlowPlayers:
                 self._make_part(name, shards, origin)
 
     def _make_part(self, name: str, shards: list[label_maps.Shard], origin: label_maps.Origin) -> None:
-        """Writes this worker's shards of a set, every so-manieth, which the chief then joins with the others'.
+        """Writes this worker's shards of a set, of N workers every N-th, which the chief then joins with the others'.
 
         The workers look together at whether to stop before each of their shards.
         """
