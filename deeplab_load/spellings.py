@@ -1,6 +1,7 @@
 """Options as fields of dataclasses, and their values in the spellings of the original's command lines."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,14 @@ def demand(holds: bool, config: Any, name: str, rule: str) -> None:
         value = getattr(config, name)
         value = ','.join(map(str, value)) if isinstance(value, tuple) else value
         raise UserError(f'--{name}={value} must be {rule}.')
+
+
+def host_and_port(address: str, name: str) -> tuple[str, int]:
+    """The parts of an address grpc://host:port, the value of option `name`; raises UserError if it is none."""
+    found = re.fullmatch(r'grpc://([^:/\s]+):(\d{1,5})', address)
+    if not found or not 0 < int(found[2]) < 2**16:
+        raise UserError(f'--{name}={address} must be an address of the form grpc://host:port.')
+    return found[1], int(found[2])
 
 
 def typed(cls: type, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What the TFDS builders of all data sets share: features, checks and what is remembered of the source."""
 
 import dataclasses
-import hashlib
 import tempfile
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,12 +12,24 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from deeplab_load.data.archives import archives_digest, find_archives, unpack
+from deeplab_load.data.columns import Columns, facts_of
 from deeplab_load.data.journal import Journal
-from deeplab_load.data.pairs import CheckedPair, Pair, RawPair, check_pair, decode_index_png
+from deeplab_load.data.pairs import CheckedPair, Pair, RawPair, check_pair, decode_index_png, read_files
 from deeplab_load.data.sources import Contents, Faults, Source, folder_digest, source_path
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.data.tfrecords import find_shards, open_records, shards_digest
 from deeplab_load.errors import UserError
+
+
+class Metadata(tfds.core.MetadataDict):
+    """What is remembered of a data set; `complete` gives what is known only when all records are written."""
+
+    complete: Callable[[], Mapping[str, Any]] = staticmethod(dict)
+
+    def save_metadata(self, data_dir: Any) -> None:
+        """Writes it into the data set's folder."""
+        self.update(self.complete())
+        super().save_metadata(data_dir)
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -72,14 +84,22 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         raise NotImplementedError
 
     def prepare_from(
-        self, source: Source, contents: Contents, journal: Journal, *, progress: bool, check: Callable[[], None]
+        self,
+        source: Source,
+        contents: Contents,
+        journal: Journal,
+        *,
+        progress: bool,
+        check: Callable[[], None],
+        beam: Sequence[str] = (),
     ) -> None:
-        """Writes the records of all pairs and what their source is.
+        """Writes the records of all pairs and what their source is; with options of Apache Beam, by its workers.
 
         Raises Faults naming every file at fault.
         """
         self._contents, self._journal, self._may_stop = contents, journal, check
         self._faults: list[str] = []
+        self._beam = _load_beam(contents) if beam else None
         spec = dataclasses.asdict(contents.spec)
         self.info.metadata.update(source=source.path, source_digest=source.digest, spec=spec, splits={})
         total = sum(len(listed) for listed in contents.pairs.values())
@@ -92,7 +112,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             self.download_and_prepare(
                 file_format='array_record',
                 download_dir=no_downloads,
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False, beam_options=self._beam and self._beam.pipeline_options(beam)
+                ),
             )
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -105,32 +127,32 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             builder=self,
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(),
+            metadata=Metadata(),
         )
 
-    def _split_generators(self, dl_manager: object) -> dict[str, Iterator]:
+    def _split_generators(self, dl_manager: object) -> dict[str, Any]:
+        if self._beam:
+            return self._on_beam(self._beam)
         last = tuple(self._contents.pairs)[-1]
         return {s: self._generate_examples(s, pairs, s == last) for s, pairs in self._contents.pairs.items()}
 
+    def _on_beam(self, on_beam: types.ModuleType) -> dict[str, Any]:
+        folder, counts = Path(self.data_dir), {split: len(pairs) for split, pairs in self._contents.pairs.items()}
+        self.info.metadata.complete = lambda: {'splits': on_beam.columns(folder, counts)}
+        return {split: on_beam.CheckedPairs(self._contents, split, folder) for split in counts}
+
     def _generate_examples(self, split: str, pairs: Sequence[Pair], last: bool) -> Iterator[tuple[int, dict]]:
-        columns: dict[str, list] = {'ids': [], 'sizes': [], 'digests': [], 'image_digests': []}
-        pixels, images, labelled = np.zeros(256, np.int64), np.zeros(256, np.int64), True
+        columns = Columns()
         for index, raw in enumerate(self._contents.read(pairs)):
             checked, label = self._check(raw), b''
-            labelled = labelled and raw.labels is not None
             if checked:
                 label = checked.label_map
-                pixels, images = pixels + checked.pixels, images + (checked.pixels > 0)
-                columns['ids'].append(raw.pair.image_id)
-                columns['sizes'].append(checked.size)
-                columns['digests'].append(hashlib.sha256(raw.image + label).hexdigest()[:32])
-                columns['image_digests'].append(hashlib.sha256(raw.image).hexdigest()[:32])
+                columns.add(facts_of(raw, checked))
             self._bar.update()
             self._may_stop()
             # Keys spread over TFDS's 128-bit range keep the order and still let it sort bucket by bucket on disk.
             yield (index << 128) // len(pairs), {'image': raw.image, 'label': label, 'image_id': raw.pair.image_id}
-        counts = {'pixels': pixels.tolist(), 'images': images.tolist()}
-        self.info.metadata['splits'][split] = {**columns, **counts, 'labelled': labelled}
+        self.info.metadata['splits'][split] = columns.metadata()
         if last and self._faults:
             raise Faults(self._faults)
 
@@ -146,3 +168,14 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 return None
             self._journal.add(key, checked)
         return checked
+
+
+def _load_beam(contents: Contents) -> types.ModuleType:
+    """What prepares on Apache Beam; raises UserError if it is not installed, or the pairs are not files."""
+    if contents.read is not read_files:
+        raise UserError('--beam_options is for images and label maps in a folder; leave it out.')
+    try:
+        from deeplab_load.data import on_beam
+    except ModuleNotFoundError as error:
+        raise UserError('--beam_options needs Apache Beam: pip install apache-beam.') from error
+    return on_beam

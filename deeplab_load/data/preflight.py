@@ -19,7 +19,12 @@ NAMED = 5
 
 
 def check(
-    name: str, *, data_dir: str | os.PathLike, manual_dir: str | os.PathLike | None = None, download: bool = False
+    name: str,
+    *,
+    data_dir: str | os.PathLike,
+    manual_dir: str | os.PathLike | None = None,
+    download: bool = False,
+    beam: Sequence[str] = (),
 ) -> None:
     """Prepares a data set, unless it is, reads all of its records and tells what is in it.
 
@@ -27,7 +32,7 @@ def check(
         UserError: there are faults, which were told one by one, or a record is damaged.
     """
     try:
-        prepared = prepare(name, data_dir=data_dir, manual_dir=manual_dir, download=download)
+        prepared = prepare(name, data_dir=data_dir, manual_dir=manual_dir, download=download, beam=beam)
     except Faults as faults:
         say('\n'.join(map(printable, faults.sentences)))
         raise UserError(f'Faults in {name}: {len(faults.sentences)}. Mend them and check again.') from faults

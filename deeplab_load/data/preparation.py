@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,12 +106,14 @@ def prepare(
     resize: ResizeRange | None = None,
     progress: bool = True,
     check: Callable[[], None] = lambda: None,
+    beam: Sequence[str] = (),
 ) -> Prepared:
     """Makes sure that data set `name` lies in `<data_dir>/<name>/<version>`, preparing it if need be.
 
     Every image and label map is checked on the way. What is prepared appears only when it is whole and remembers its
     source; with `manual_dir` None whatever is prepared is served, or downloaded first if `download`. A stopped
-    preparation goes on. `check` is called after every image and may raise, to stop.
+    preparation goes on. `check` is called after every image and may raise, to stop. With options of Apache Beam, such
+    as runner=DirectRunner, its workers prepare a folder; then nothing of a stopped preparation stays.
 
     Raises:
         UserError: unknown name, missing or damaged files, or data prepared from another source.
@@ -123,7 +125,7 @@ def prepare(
             if not builder.is_present:
                 if download and not manual_dir and not builder.spec.is_built_in:
                     manual_dir = download_archives(builder.spec, folder / 'downloads' / name)
-                _generate(builder, builder.find_source(manual_dir), folder, progress=progress, check=check)
+                _generate(builder, builder.find_source(manual_dir), folder, progress=progress, check=check, beam=beam)
         builder = _builder(name, folder)
     _check_whole(builder)
     if manual_dir or builder.spec.is_built_in:
@@ -183,7 +185,13 @@ def _check_source(builder: SegmentationBuilder, source: Source) -> None:
 
 
 def _generate(
-    builder: SegmentationBuilder, source: Source, folder: Path, *, progress: bool, check: Callable[[], None]
+    builder: SegmentationBuilder,
+    source: Source,
+    folder: Path,
+    *,
+    progress: bool,
+    check: Callable[[], None],
+    beam: Sequence[str],
 ) -> None:
     """Prepares the data; an archive is unpacked beside them and its files are removed afterwards.
 
@@ -195,7 +203,7 @@ def _generate(
     contents = source.open(unpacked)
     place = folder / f'.{builder.name}-{builder.version}.journal'
     with files.writing(folder), _failing_as_others(), _quiet_tfds(), Journal(place) as journal:
-        builder.prepare_from(source, contents, journal, progress=progress, check=check)
+        builder.prepare_from(source, contents, journal, progress=progress, check=check, beam=beam)
     journal.delete()
     shutil.rmtree(unpacked, ignore_errors=True)
 
