@@ -253,6 +253,9 @@ class Config(Recipe, Devices, DataOptions):
     )
     export_tiles: bool = option(False, 'Cut images larger than the crop into tiles, in place of resizing them.')
     export_portable: bool = option(False, 'Export for every build of TensorFlow, slower: also those without oneDNN.')
+    export_batched: bool | None = option(
+        None, 'Export to compute a whole batch at once; by default where there is a GPU.'
+    )
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which the job cannot run."""
@@ -348,7 +351,7 @@ def filled(config: C, values: Mapping[str, Any], names: Sequence[str]) -> C:
 # run may go on with others.
 UNBOUND = (
     'run_dir', 'data_dir', 'vocdevkit', 'manual_dir', 'download', 'total_cycles', 'max_cycles', 'save_every', 'repair',
-    'fork', 'export', 'export_tiles', 'export_portable', 'strategy', 'replicas',
+    'fork', 'export', 'export_tiles', 'export_portable', 'export_batched', 'strategy', 'replicas', 'data_service',
 )  # fmt: skip
 
 # What not even a fork may change: the snapshots would not fit; D's once there is a snapshot of it.

@@ -14,7 +14,7 @@ from deeplab_load import config as options
 from deeplab_load import files
 from deeplab_load.config import Config
 from deeplab_load.data import preflight
-from deeplab_load.data.examples import Examples, decoded_once, holdout
+from deeplab_load.data.examples import Examples, at_workers, copy_for_workers, decoded_once, holdout
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.errors import UserError
@@ -89,12 +89,18 @@ def prepare_data(config: Config, run: Run) -> Data:
     )
     used = dict.fromkeys((data.train.split, validation.split, data.evaluation.split))
     say('\n'.join(preflight.remarks(prepared, tuple(used))))
-    return data
+    _bind_data(run, data)
+    return _at_workers(config.data_service, run, data) if config.data_service else data
+
+
+def _at_workers(address: str, run: Run, data: Data) -> Data:
+    folder = run.directory.cache / 'train'
+    run.distribution.by_chief(lambda: copy_for_workers(data.train, address, folder, check=run.check))
+    return dataclasses.replace(data, train=at_workers(data.train, address, folder))
 
 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
-    _bind_data(run, data)
     variables = named_variables(segmentor)
     record = run.directory.read_state()
     if 'g0' in record['snapshots']:
@@ -337,7 +343,7 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
-    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable)
+    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, config.export_batched)
     wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         last = record.get('exported', {}).get('version', '0')

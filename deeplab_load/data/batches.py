@@ -6,7 +6,7 @@ epoch for the discriminator. Nothing depends on what was drawn before, so that a
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from deeplab_load.catalog import GREY, Colour
 from deeplab_load.data.examples import Examples
-from deeplab_load.data.label_maps import LabelMapSet
+from deeplab_load.data.label_maps import LabelMapSet, map_in_graph
 from deeplab_load.data.preprocessing import (
     View,
     centre_view,
@@ -81,31 +81,44 @@ def training_batches(
     scales: ScaleRange | None = None,
     colour: Colour = GREY,
     part: Part = ALONE,
-) -> tf.data.Dataset:
+) -> Iterable[dict[str, tf.Tensor]]:
     """Endless batches {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w]}, N always `batch_size`.
 
     Batch b depends on (seed, b) only: each epoch is a permutation of the examples by (seed, epoch), batches run across
     its end, and scale, window and flip follow from (seed, epoch, place in the epoch). Starting at `first_batch` costs
-    nothing. With a `part`, only its rows of each batch are read.
+    nothing. With a `part`, only its rows of each batch are read. Where the examples have a `service`, its workers make
+    them.
     """
     first, last = shares(batch_size, part[1])[part[0]]
     rows = last - first
     order = lru_cache(maxsize=2)(lambda epoch: permutation(seed, epoch, len(examples)))
 
-    def fetch(number: int) -> tuple[bytes, bytes, np.ndarray]:
-        batch, row = divmod(int(number), rows)
-        epoch, place = divmod(batch * batch_size + first + row, len(examples))
-        return *examples.encoded(order(epoch)[place]), stateless_seed(seed, epoch, place)
+    def place(number: int) -> tuple[int, np.ndarray]:
+        batch, row = divmod(number, rows)
+        epoch, at = divmod(batch * batch_size + first + row, len(examples))
+        return int(order(epoch)[at]), stateless_seed(seed, epoch, at)
 
-    def example(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        encoded, encoded_label, view_seed = _call(fetch, number, (BYTES, BYTES, SEED))
+    def fetch(number: int) -> tuple[bytes, bytes, np.ndarray]:
+        index, view_seed = place(int(number))
+        return *examples.encoded(index), view_seed
+
+    def element(encoded: tf.Tensor, encoded_label: tf.Tensor, view_seed: tf.Tensor) -> dict[str, tf.Tensor]:
         image, label = _decode(examples, encoded, encoded_label)
         view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip, scales=scales)
         image, label = view_image(image, view, crop_size, colour), view_label_map(label, view, crop_size)
         return {'image': image, 'label': label}
 
+    if (service := examples.service) is not None:
+
+        def row(number: int) -> list[int]:
+            index, view_seed = place(number)
+            return [service.offset(examples.positions[index]), *view_seed]
+
+        tables = (_table(range(n * rows, (n + 1) * rows), row, 3) for n in itertools.count(first_batch))
+        return service.batches(tables, lambda r: element(*service.pair(r[0]), tf.cast(r[1:], tf.int32)))
     numbers = tf.data.Dataset.counter(first_batch * rows)
-    return _ahead(_parallel(numbers, example).batch(rows, drop_remainder=True))
+    batches = _parallel(numbers, lambda number: element(*_call(fetch, number, (BYTES, BYTES, SEED))))
+    return _ahead(batches.batch(rows, drop_remainder=True))
 
 
 def seen_examples(count: int, *, seed: int, batch_size: int, batches: int) -> list[int]:
@@ -165,7 +178,7 @@ def discriminator_batches(
     first_batch: int = 0,
     covered: Sequence[Sequence[int]] | None = None,
     part: Part = ALONE,
-) -> tf.data.Dataset:
+) -> Iterable[dict[str, tf.Tensor]]:
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
     Each (image, set) couple occurs once. If `paired`, a couple's real and generated map are neighbours in a batch under
@@ -175,7 +188,8 @@ def discriminator_batches(
     `map_split` is the split of the sets that holds the maps of `examples`. Without `augment` the window is the middle
     one and nothing is flipped. The last batch may be smaller. Starting at `first_batch` costs nothing. `covered` gives
     for each set the numbers of the examples whose maps take part; all by default. With a `part`, only its rows of each
-    batch are read, of which the last may have none.
+    batch are read, of which the last may have none. Where the examples have a `service`, its workers make
+    them.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label_map': uint8 [N, h, w] real or generated, 'ground_truth':
     uint8 [N, h, w], 'real': float32 [N] 1 or 0, 'weight': float32 [N]}.
@@ -186,13 +200,13 @@ def discriminator_batches(
     if paired and batch_size % 2:
         raise UserError(f'Paired discriminator batches hold couples: the batch size must be even, not {batch_size}.')
     rows = _rows(examples, sets, covered, map_split=map_split, with_real=not paired)
-    fetch = _couple_reader(examples, sets, rows, map_split=map_split, seed=seed, epoch=epoch)
+    order = permutation(seed, epoch, len(rows))
     generated = int(np.count_nonzero(rows[:, 1] != REAL))
     real_weight, set_weight = (1.0, 1.0) if paired else (len(rows) / (2 * n) for n in (len(examples), generated))
 
-    def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        results = _call(fetch, number, (BYTES, BYTES, BYTES, FLAG, SEED))
-        encoded, truth, other, other_is_real, view_seed = results
+    def element(
+        encoded: tf.Tensor, truth: tf.Tensor, other: tf.Tensor, other_is_real: tf.Tensor, view_seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         image = resize_image(decode_image(encoded), examples.resize)
         view = _view(tf.shape(image)[:2], crop_size, view_seed, augment=augment)
         truth, other = resize_label_map(decode_label_map(truth), examples.resize), decode_label_map(other)
@@ -205,22 +219,56 @@ def discriminator_batches(
         weight = tf.where(other_is_real, real_weight, set_weight)
         return _element(image, truth, [other], [tf.cast(other_is_real, tf.float32)], [weight])
 
+    def fetch(place: int) -> tuple[bytes, bytes, bytes, bool, np.ndarray]:
+        example, number, row = rows[order[place]].tolist()
+        image, truth = examples.encoded(example)
+        other = truth if number == REAL else sets[number].read(map_split, row)
+        return image, truth, other, number == REAL, stateless_seed(seed, epoch, order[place])
+
     rows_per_batch = batch_size // 2 if paired else batch_size
-    sizes = [min(rows_per_batch, len(rows) - first) for first in range(0, len(rows), rows_per_batch)]
-    return _ahead(_merged_batches(element, sizes, first_batch, part))
+    sizes = [min(rows_per_batch, len(rows) - start) for start in range(0, len(rows), rows_per_batch)]
+    places = _places(sizes, part)[first_batch:]
+    if (service := examples.service) is not None:
+        shards = [list(map(str, one.shards(map_split))) for one in sets]
+        firsts = list(itertools.accumulate(map(len, shards), initial=0))
+
+        def located(place: int) -> list[int]:
+            example, number, row = rows[order[place]].tolist()
+            shard, start = (REAL, 0) if number == REAL else sets[number].place(map_split, row)
+            offset = service.offset(examples.positions[example])
+            return [offset, shard + firsts[max(number, 0)], start, *stateless_seed(seed, epoch, order[place])]
+
+        def read(row: tf.Tensor) -> dict[str, tf.Tensor]:
+            encoded, truth = service.pair(row[0])
+            real, files = row[1] == REAL, tf.constant(list(itertools.chain(*shards)))
+            other = tf.cond(real, lambda: truth, lambda: map_in_graph(files[row[1]], row[2]))
+            return element(encoded, truth, other, real, tf.cast(row[3:], tf.int32))
+
+        return map(_merge_rows, service.batches((_table(p, located, 5) for p in places), read))
+    specs = (BYTES, BYTES, BYTES, FLAG, SEED)
+    return _ahead(_merged_batches(lambda number: element(*_call(fetch, number, specs)), places))
 
 
-def _merged_batches(element: Callable, sizes: Sequence[int], first_batch: int, part: Part) -> tf.data.Dataset:
-    """A part of each batch from one on of elements, whose rows are merged; `sizes` are the elements of all batches."""
-    slices = [shares(size, part[1])[part[0]] for size in sizes]
+def _places(sizes: Sequence[int], part: Part) -> list[range]:
+    """The places in an epoch of a part of each batch; `sizes` are the elements of all batches."""
     starts = itertools.accumulate(sizes, initial=0)
-    places = [range(start + a, start + b) for (a, b), start in zip(slices, starts, strict=False)][first_batch:]
+    slices = (shares(size, part[1])[part[0]] for size in sizes)
+    return [range(start + a, start + b) for (a, b), start in zip(slices, starts, strict=False)]
+
+
+def _merged_batches(element: Callable, places: Sequence[range]) -> tf.data.Dataset:
+    """Batches of the elements of these places, whose rows are merged; the last, or all, may have none."""
     numbers = tf.data.Dataset.from_tensor_slices(np.fromiter(itertools.chain(*places), np.int64))
     batches = _parallel(numbers, element).batch(max((len(p) for p in places), default=0) or 1).map(_merge_rows)
-    if places and not places[-1]:
+    if empty := sum(not p for p in places):
         nothing = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in batches.element_spec.items()}
-        batches = batches.concatenate(tf.data.Dataset.from_tensors(nothing))
+        batches = batches.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(empty))
     return batches
+
+
+def _table(numbers: Iterable[int], row: Callable[[int], list[int]], columns: int) -> np.ndarray:
+    """The rows of what workers read for the numbers of a batch, int64 `[numbers, columns]`."""
+    return np.array([row(number) for number in numbers], np.int64).reshape(-1, columns)
 
 
 def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -250,24 +298,6 @@ def _rows(
         maps[chosen, 1 + number] = label_maps.rows(map_split, [examples.ids[index] for index in chosen])
     places = np.argwhere(maps >= 0)
     return np.column_stack([places[:, 0], places[:, 1] - 1, maps[maps >= 0]]).astype(np.int32)
-
-
-def _couple_reader(
-    examples: Examples, sets: Sequence[LabelMapSet], rows: np.ndarray, *, map_split: str, seed: int, epoch: int
-) -> Callable[[int], tuple[bytes, bytes, bytes, bool, np.ndarray]]:
-    """Gives a reader of the epoch's rows by place.
-
-    It reads the image, its real label map, the row's label map, whether that is the real one, and the view's seed.
-    """
-    order = permutation(seed, epoch, len(rows))
-
-    def read(place: int) -> tuple[bytes, bytes, bytes, bool, np.ndarray]:
-        example, number, row = rows[order[place]].tolist()
-        image, truth = examples.encoded(example)
-        other = truth if number == REAL else sets[number].read(map_split, row)
-        return image, truth, other, number == REAL, stateless_seed(seed, epoch, order[place])
-
-    return read
 
 
 def _view(image_size: tf.Tensor, crop_size: Size, seed: tf.Tensor, *, augment: bool) -> View:

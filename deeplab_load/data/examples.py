@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.pixels import PIXELS, Pixels, is_whole, write_pixels
 from deeplab_load.data.preprocessing import decode_image, decode_label_map
+from deeplab_load.data.service import Service, is_copied, require_answer, write_copy
 from deeplab_load.data.specs import DatasetSpec, ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress
@@ -26,7 +27,8 @@ class Examples:
     `ids` are image ids, `sizes` (height, width) in pixels, `digests` hex digests of the encoded bytes, `image_digests`
     those of the images' alone and `positions` the numbers of the records, one each per example. Where `labelled` is
     False every label map is void throughout. Batches resize images and label maps by `resize`; `sizes` are before that.
-    `pixels` holds the decoded examples by their records' numbers, where they have been decoded.
+    `pixels` holds the decoded examples by their records' numbers, where they have been decoded. Of examples with
+    `service`, workers make the batches of training.
     """
 
     spec: DatasetSpec
@@ -40,6 +42,7 @@ class Examples:
     labelled: bool = True
     resize: ResizeRange | None = None
     pixels: Pixels | None = dataclasses.field(default=None, repr=False)
+    service: Service | None = dataclasses.field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -131,6 +134,35 @@ def decoded_once(examples: Examples, folder: pathlib.Path, *, check: Callable[[]
     if not is_whole(folder, examples.fingerprint):
         write_pixels(folder, pairs(), examples.fingerprint)
     return dataclasses.replace(examples, pixels=Pixels(folder / PIXELS, examples.positions, examples.sizes))
+
+
+def copy_for_workers(
+    examples: Examples, address: str, folder: pathlib.Path, *, check: Callable[[], None] = lambda: None
+) -> None:
+    """Writes what the workers behind `grpc://host:port` read of the examples, unless it is there and whole.
+
+    `check` is called after every image and may raise, to stop. Raises UserError if nothing answers at the address, or
+    the disk is full.
+    """
+
+    def pairs() -> Iterator[tuple[bytes, bytes]]:
+        for index in progress(range(len(examples)), 'copying records', unit='image'):
+            yield examples.encoded(index)
+            check()
+
+    require_answer('--data_service', address)
+    if not is_copied(folder, examples.fingerprint):
+        write_copy(folder, pairs(), examples.fingerprint)
+
+
+def at_workers(examples: Examples, address: str, folder: pathlib.Path) -> Examples:
+    """The examples whose batches of training workers make, from what `copy_for_workers` wrote.
+
+    Raises UserError if it is not there.
+    """
+    if not is_copied(folder, examples.fingerprint):
+        raise UserError(f'{folder} does not hold the training images: all workers must find the run directory there.')
+    return dataclasses.replace(examples, service=Service(address, folder, examples.positions))
 
 
 def holdout(examples: Examples, *, fraction: float = 0.3, seed: int = 0) -> Examples:

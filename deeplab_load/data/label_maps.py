@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from deeplab_load import files
 from deeplab_load.background import in_background
 from deeplab_load.data.pairs import encode_label_map
+from deeplab_load.data.records import records_at
 from deeplab_load.errors import UserError
 from deeplab_load.files import read_json, sync
 from deeplab_load.shortages import tensorflow_writes
@@ -32,6 +33,7 @@ MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
 _SHARD = re.compile(r'[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}')
 _ENTRY = {'split': str, 'count': int, 'bytes': int, 'sha256': str}  # Of a shard in the manifest.
+_HEADER = 12  # Bytes of a record before its data.
 DELETE = 'delete {}, and it is made again'
 REPAIR = 'the same command with --repair makes it as it was.'
 
@@ -73,6 +75,15 @@ class LabelMapSet:
             raise UserError(f'Label-map set {self.name!r} has no map of image {missing!r} in {split!r}.')
         return rows
 
+    def shards(self, split: str) -> tuple[Path, ...]:
+        """The files of a split, absolute."""
+        return tuple(path.absolute() for path in self.indices[split].shards)
+
+    def place(self, split: str, row: int) -> tuple[int, int]:
+        """The number of the shard that has a map, and the byte at which its record begins there."""
+        place = self.indices[split].places[row]
+        return int(place['shard']), int(place['offset']) - _HEADER
+
     def read(self, split: str, row: int) -> bytes:
         """A label map as a grey 8-bit PNG; raises UserError if the shard has changed since it was checked."""
         index = self.indices[split]
@@ -90,6 +101,12 @@ class LabelMapSet:
     def png(self, split: str, image_id: str) -> bytes:
         """An image's label map as a grey 8-bit PNG; raises UserError if the set has none."""
         return self.read(split, int(self.rows(split, [image_id])[0]))
+
+
+def map_in_graph(shard: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """In a graph: the label map, a grey 8-bit PNG, of the record that begins at a byte of a shard."""
+    record = records_at(shard, start, 1)[0]
+    return tf.io.parse_single_example(record, {'label_map': tf.io.FixedLenFeature([], tf.string)})['label_map']
 
 
 @dataclass(frozen=True)
@@ -363,11 +380,11 @@ def _records(data: bytes, shard: int) -> Iterator[tuple[str, tuple[int, int, int
     start = 0
     while start < len(data):
         (length,) = struct.unpack_from('<Q', data, start)
-        record = data[start + 12 : start + 12 + length]
+        record = data[start + _HEADER : start + _HEADER + length]
         image_id = _features(record)['image_id'].bytes_list.value[0].decode()
         # An image's id stands in every set of the buffer, and in the examples.
-        yield sys.intern(image_id), (shard, start + 12, length, zlib.crc32(record))
-        start += 12 + length + 4
+        yield sys.intern(image_id), (shard, start + _HEADER, length, zlib.crc32(record))
+        start += _HEADER + length + 4
 
 
 def _features(record: bytes) -> Mapping:

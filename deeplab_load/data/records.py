@@ -32,6 +32,18 @@ def read_examples(path: Path) -> Iterator[tf.train.Example]:
         raise UserError(f'{path} is cut or damaged; {ADVICE}.') from error
 
 
+def records_at(file: tf.Tensor | str, offset: tf.Tensor, count: int) -> tf.Tensor:
+    """The data of so many records of a TFRecord file, string `[count]`, from the one on that begins at an offset.
+
+    An error where the file is cut there or a record is damaged, by its checksum.
+    """
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=file, compression_type='', buffer_size=tf.constant(0, tf.int64), byte_offsets=offset
+    )
+    records = tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+    return records.take(count).batch(count, drop_remainder=True).get_single_element()
+
+
 def _require_whole(path: Path) -> None:
     """Raises OSError unless every record ends within the file."""
     size, place = path.stat().st_size, 0

@@ -13,7 +13,7 @@ from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
 from deeplab_load.models.foreign import padding_colour
-from deeplab_load.models.inference import PLAIN, Inference, crop_labels, upsampled_logits
+from deeplab_load.models.inference import PLAIN, Inference, Model, crop_labels, on_cpu, one_by_one, upsampled_logits
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.shortages import memory_for
@@ -101,11 +101,15 @@ class Evaluator:
 
 def label_mapper(segmentor: keras.Model, inference: Inference = PLAIN) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function from windows `[batch, h, w, 3]` in 0 to 255 to their label maps, uint8 `[batch, h, w]`."""
-    if not inference.averages:
-        return lambda images: predictions(segmentor, images)
-    _, logits_stride = strides(segmentor)
-    network = any_size(segmentor)
-    return lambda images: tf.cast(crop_labels(network, images, logits_stride, inference), tf.uint8)
+    mapper: Callable[[tf.Tensor], tf.Tensor] = functools.partial(predictions, segmentor)
+    if inference.averages:
+        (_, logits_stride), network = strides(segmentor), any_size(segmentor)
+        mapper = functools.partial(_averaged, network, logits_stride, inference)
+    return functools.partial(one_by_one, mapper) if on_cpu() else mapper
+
+
+def _averaged(network: Model, logits_stride: int, inference: Inference, images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(crop_labels(network, images, logits_stride, inference), tf.uint8)
 
 
 def predictions(segmentor: keras.Model, images: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,7 @@ from deeplab_load import files
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.models.foreign import padding_colour
+from deeplab_load.models.inference import on_cpu
 from deeplab_load.serving.agreement import Judge, pictures_of
 from deeplab_load.serving.conversion import AGREEMENT, add_formats
 from deeplab_load.serving.formats import SAVED_MODEL
@@ -38,12 +39,14 @@ class ExportOptions:
     """How a segmentor is exported.
 
     `formats` are of `formats.FORMATS`. `tiles` cuts images that exceed the crop into tiles, in place of resizing them.
-    `portable` takes only operations that every build of TensorFlow has.
+    `portable` takes only operations that every build of TensorFlow has. `batched` computes a whole batch at once, as is
+    fastest on GPUs; by default where this machine has one.
     """
 
     formats: tuple[str, ...] = (SAVED_MODEL,)
     tiles: bool = False
     portable: bool = False
+    batched: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def export(
     largest_rate = PORTABLE if options.portable or not has_dilated_depthwise() else ONEDNN
     network = frozen(folded(segmentor, largest_rate=largest_rate), crop_size)
     with files.replacing(folder / str(version)) as part:
-        _save(network, part, window=window, spec=spec, tiles=options.tiles)
+        _save(network, part, window=window, spec=spec, options=options)
         if others and sources:
             judged = pictures_of(sources.comparison, window, sources.count)
             judge = Judge(_crop_labels(network, crop_size), judged, spec.num_classes)
@@ -106,12 +109,13 @@ def read_agreements(version: pathlib.Path) -> list[dict]:
     return json.loads(file.read_text()) if file.exists() else []
 
 
-def _save(network: Network, part: pathlib.Path, *, window: Window, spec: DatasetSpec, tiles: bool) -> None:
+def _save(network: Network, part: pathlib.Path, *, window: Window, spec: DatasetSpec, options: ExportOptions) -> None:
     """Writes the SavedModel of a network into a folder."""
     with tempfile.TemporaryDirectory() as aside:
         classes = pathlib.Path(aside) / 'classes.json'
         classes.write_text(json.dumps({'classes': spec.classes, 'colours': spec.colours}, indent=1) + '\n')
-        module = ServedSegmentor(network, window, tiles=tiles, classes=str(classes))
+        batched = not on_cpu() if options.batched is None else options.batched
+        module = ServedSegmentor(network, window, tiles=options.tiles, batched=batched, classes=str(classes))
         with tensorflow_writes():
             tf.saved_model.save(module, str(part), signatures=module.signatures())
             write_warmup_requests(part)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from deeplab_load.data.preprocessing import decode_image
-from deeplab_load.models.inference import upsampled_logits
+from deeplab_load.models.inference import one_by_one, upsampled_logits
 from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest
 from deeplab_load.serving.network import Network
 from deeplab_load.serving.upsampling import upsampled_labels
@@ -24,13 +24,14 @@ class ServedSegmentor(tf.Module):
         network: from float32 crops [batch, height, width, 3] in 0..255 to logits at their stride.
         window: the crop it sees.
         tiles: cut images that exceed the crop into tiles, in place of resizing them.
+        batched: let the crops of a batch through the network at once, not one after the other.
         classes: a file on the classes, which becomes an asset.
     """
 
-    def __init__(self, network: Network, window: Window, *, tiles: bool, classes: str):
+    def __init__(self, network: Network, window: Window, *, tiles: bool, batched: bool, classes: str):
         super().__init__(name='segmentor')
         self.classes = tf.saved_model.Asset(classes)
-        self._network, self._window, self._tiles = network, window, tiles
+        self._network, self._window, self._tiles, self._batched = network, window, tiles, batched
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The signatures by name."""
@@ -73,10 +74,15 @@ class ServedSegmentor(tf.Module):
         return resized(images, self._window, per_pixel, resize)
 
     def _crop_labels(self, crops: tf.Tensor) -> tf.Tensor:
-        return upsampled_labels(self._network(crops), self._window.crop_size)
+        return self._computed(lambda c: upsampled_labels(self._network(c), self._window.crop_size), crops)
 
     def _crop_probabilities(self, crops: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(upsampled_logits(self._network(crops), self._window.crop_size))
+        return self._computed(
+            lambda c: tf.nn.softmax(upsampled_logits(self._network(c), self._window.crop_size)), crops
+        )
+
+    def _computed(self, per_pixel: PerPixel, crops: tf.Tensor) -> tf.Tensor:
+        return per_pixel(crops) if self._batched else one_by_one(per_pixel, crops)
 
     def _encoded_resized(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """All images through the network in one batch."""

@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.algorithm import Retraining
@@ -116,8 +115,8 @@ class DiscriminatorTrainer:
         self,
         cycle: int,
         *,
-        training_batches: Callable[[int, int], tf.data.Dataset],
-        holdout_batches: Callable[[int], tf.data.Dataset],
+        training_batches: Callable[[int, int], Iterable[dict]],
+        holdout_batches: Callable[[int], Iterable[dict]],
         resumption: Resumption,
     ) -> Retraining:
         """Trains until the hold-out loss has not fallen for `patience` epochs; keeps the best weights.
@@ -168,7 +167,7 @@ class DiscriminatorTrainer:
     def _pass(
         self,
         step: Callable[[dict], DiscriminatorOutcome],
-        batches: tf.data.Dataset,
+        batches: Iterable[dict],
         title: str,
         position: Position,
         resumption: Resumption,

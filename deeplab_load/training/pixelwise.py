@@ -1,6 +1,7 @@
 """Stage 1: the segmentor alone, trained with pixel-wise cross-entropy."""
 
 import functools
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -59,8 +60,9 @@ def train_pixelwise(
         scales=recipe.scales,
         part=distribution.part,
         colour=padding_colour(segmentor),
-    ).take(total - first)
-    for number, batch in enumerate(progress(batches, 'stage 1', total=total - first), first):
+    )
+    left = itertools.islice(batches, total - first)
+    for number, batch in enumerate(progress(left, 'stage 1', total=total - first), first):
         optimizer.learning_rate.assign(learning_rate(recipe, number, total))
         outcome = step_at(number)(batch['image'], batch['label'], tf.constant(number))
         recent.append(_finite(outcome, number))

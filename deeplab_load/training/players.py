@@ -240,7 +240,7 @@ class TensorFlowPlayers:
         stored = [self._read_set(s) for s in sets]
         covered = {'train': [self._covered(s) for s in sets]}
 
-        def batches(examples: Examples, split: str, epoch: int, first_batch: int, augment: bool) -> tf.data.Dataset:
+        def batches(examples: Examples, split: str, epoch: int, first_batch: int, augment: bool) -> Iterable[dict]:
             return discriminator_batches(
                 examples, stored, map_split=split, crop_size=self.data.crop_size, batch_size=options.batch_size,
                 seed=self.options.seed, epoch=epoch, paired=options.paired, augment=augment, first_batch=first_batch,
