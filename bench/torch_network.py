@@ -50,6 +50,14 @@ def convolution(inputs: list, attributes: dict) -> torch.Tensor:
     return functional.conv2d(x, kernel, bias, strides, padding, dilations, attributes.get('group', 1))
 
 
+def padding(inputs: list, attributes: dict) -> torch.Tensor:
+    """Pad, with a constant; torch lists the last axis first."""
+    x, pads, *value = inputs
+    axes = len(pads) // 2
+    sides = [side for axis in reversed(range(axes)) for side in pads[axis::axes].tolist()]
+    return functional.pad(x, sides, value=float(value[0]) if value else 0.0)
+
+
 OPERATIONS: dict[str, Callable] = {
     'Add': lambda i, a: i[0] + i[1],
     'ArgMax': lambda i, a: torch.argmax(i[0], a['axis'], bool(a.get('keepdims', 1))),
@@ -59,6 +67,7 @@ OPERATIONS: dict[str, Callable] = {
     'Conv': convolution,
     'GlobalAveragePool': lambda i, a: i[0].mean((2, 3), keepdim=True),
     'Mul': lambda i, a: i[0] * i[1],
+    'Pad': padding,
     'ReduceMean': lambda i, a: i[0].mean(tuple(i[1].tolist()), bool(a.get('keepdims', 1))),
     'Relu': lambda i, a: torch.relu(i[0]),
     'Reshape': lambda i, a: i[0].reshape(i[1].tolist()),
@@ -85,11 +94,24 @@ def traced(model: bytes, threads: int) -> Run:
 
 
 def trained(model: bytes, threads: int, *, learning_rate: float, momentum: float) -> Callable:
-    """A step on the cross-entropy of the kernels and biases of all convolutions: images and labels to the loss."""
+    """A step on the cross-entropy of all weights, as a plain program takes it: images and labels to the loss.
+
+    The convolutions of an exported network have their batch norm folded; here each but the last has one as a layer
+    behind it, frozen: with fixed statistics, 0 and 1, and a scale and an offset that are trained.
+    """
     torch.set_num_threads(threads)
     network = OnnxNetwork(onnx.load_from_string(model))
-    names = {name for node in network.nodes if node.op_type == 'Conv' for name in node.input[1:]}
+    convolutions = [node for node in network.nodes if node.op_type == 'Conv']
+    names = {name for node in convolutions for name in node.input[1:]}
     weights = [network.constants[name].requires_grad_() for name in sorted(names)]
+    for node in convolutions[:-1]:
+        channels = len(network.constants[node.input[1]])
+        added = {'/offset': torch.zeros(channels), '/scale': torch.ones(channels)}
+        node.op_type = NORMALISED
+        for name, value in list(added.items())[len(node.input) - 2 :]:
+            node.input.append(node.output[0] + name)
+            weights.append(value.requires_grad_())
+            network.constants[node.input[-1]] = value
     optimizer = torch.optim.SGD(weights, learning_rate, momentum)
 
     def step(images: np.ndarray, labels: np.ndarray) -> float:
@@ -101,3 +123,14 @@ def trained(model: bytes, threads: int, *, learning_rate: float, momentum: float
         return loss.item()
 
     return step
+
+
+def normalised(inputs: list, attributes: dict) -> torch.Tensor:
+    """Conv without biases, then batch norm in evaluation mode."""
+    x, kernel, offset, scale = inputs
+    x = convolution([x, kernel], attributes)
+    return functional.batch_norm(x, torch.zeros_like(offset), torch.ones_like(offset), scale, offset)
+
+
+NORMALISED = 'Conv, normalised'
+OPERATIONS[NORMALISED] = normalised

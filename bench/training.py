@@ -1,13 +1,14 @@
-"""Training steps beside the same steps without what makes them fast: `python -m bench.training [--turns=9]`.
+"""Training steps beside the same steps without what makes them fast: `python -m bench.training [--turns=15]`.
 
 - The adversarial step of g (λ > 0, D the article's MobileNet): frozen batch norm folded in the graph, or as layers.
-- The same step with λ = 0, cross-entropy alone; and that in PyTorch, eager, batch norm folded, where it is installed.
+- The same step with λ = 0, cross-entropy alone; and that in PyTorch, eager, with batch norm layers, where it is
+  installed.
 - The step of D: its first convolution computed from image and labels with fused batch norm, or the image split by class
   in the graph.
 
-They take turns (A B A B) on the same batches in memory. A line of JSON for each tells percentiles of the seconds, the
-median as a multiple of ours, and what the process's memory grows by in a process of its own. As in the commands, the C
-library keeps what is freed.
+Each kind has a process of its own, and they take turns (A B A B) on the same batches in memory; the others wait. Ours
+keeps what is freed, as the commands do. A line of JSON for each tells percentiles of the seconds, the median as a
+multiple of ours, and what the process's memory grows by from before building to the peak of a step that is traced.
 """
 
 import argparse
@@ -119,50 +120,78 @@ def kinds_of(title: str) -> list[str]:
     return [*KINDS, *(['torch'] if has_torch else [])]
 
 
+class Process:
+    """A step in a process of its own."""
+
+    def __init__(self, title: str, kind: str):
+        command = [sys.executable, '-m', 'bench.training', f'--serve={title}|{kind}']
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        self._answer()
+
+    def seconds(self) -> float:
+        """Takes the step once."""
+        print('step', file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def memory(self) -> int:
+        """Ends the process; what its memory grew by, in MB."""
+        self._process.stdin.close()
+        return int(self._answer())
+
+    def _answer(self) -> float:
+        for line in self._process.stdout:
+            if line.startswith(ANSWER):
+                return float(line.removeprefix(ANSWER))
+        raise RuntimeError(f'{self._process.args} ended with status {self._process.wait()}')
+
+
+ANSWER = 'answer: '
+
+
+def serve(title: str, kind: str) -> None:
+    """Takes the step for each line that comes, and tells the seconds; at the end the growth of memory in MB."""
+    if kind == 'ours':
+        keep_freed_memory()
+    before = resident('VmRSS')
+    step = built(title, kind)
+    pathlib.Path('/proc/self/clear_refs').write_text('5')  # The peak counts from here.
+    step()
+    grown = resident('VmHWM') - before
+    print(f'{ANSWER}0', flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        step()
+        print(f'{ANSWER}{time.perf_counter() - began}', flush=True)
+    print(f'{ANSWER}{grown}', flush=True)
+
+
 def compare(title: str, turns: int) -> list[dict]:
     """A row for each kind of a step."""
-    made = {kind: built(title, kind) for kind in kinds_of(title)}
-    times: dict[str, list[float]] = {kind: [] for kind in made}
+    processes = {kind: Process(title, kind) for kind in kinds_of(title)}
+    times: dict[str, list[float]] = {kind: [] for kind in processes}
     for _ in range(turns):
-        for kind, step in made.items():
-            began = time.perf_counter()
-            step()
-            times[kind].append(time.perf_counter() - began)
+        for kind, process in processes.items():
+            times[kind].append(process.seconds())
     return [
         {
             'step': title,
             'kind': kind,
             **{f'p{p}_s': round(float(np.percentile(spent, p)), 3) for p in (10, 50, 90)},
             'times_ours': round(float(np.median(spent) / np.median(times['ours'])), 3),
-            'memory_mb': memory(title, kind),
+            'memory_mb': processes[kind].memory(),
         }
         for kind, spent in times.items()
     ]
 
 
-def memory(title: str, kind: str) -> int:
-    """What `print_memory_of` says in a process of its own."""
-    command = [sys.executable, '-m', 'bench.training', f'--memory_of={title}|{kind}']
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def print_memory_of(title: str, kind: str) -> None:
-    """Prints the growth of the resident memory in MB, from before building to the peak of a step once it is traced."""
-    before = resident('VmRSS')
-    step = built(title, kind)
-    pathlib.Path('/proc/self/clear_refs').write_text('5')  # The peak counts from here.
-    step()
-    print(resident('VmHWM') - before)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--turns', type=int, default=9)
-    parser.add_argument('--memory_of', help=argparse.SUPPRESS)
+    parser.add_argument('--turns', type=int, default=15)
+    parser.add_argument('--serve', help=argparse.SUPPRESS)
     given = parser.parse_args()
-    keep_freed_memory()
-    if given.memory_of:
-        print_memory_of(*given.memory_of.split('|'))
+    if given.serve:
+        serve(*given.serve.split('|'))
         return
     for title in STEPS:
         for row in compare(title, given.turns):
