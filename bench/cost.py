@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 ACCELERATORS = (1, 8, 64, 1024)
-PROPAGATIONS, BATCH, SETS, EPOCHS, BATCH_OF_D = 50, 5, 2, 10, 16
+PROPAGATIONS, BATCH, SETS, EPOCHS, COUPLES = 50, 5, 2, 10, 8  # D's batch of 16 maps holds 8 couples.
 TRAINED = 3  # Forward, and backward to inputs and weights, in forward passes; to inputs alone it is one less.
 WINDOW = 513 * 513  # Pixels of the window that operations are told for.
 MAP_BYTES = 0.0117  # Bytes a pixel of a stored label map: 2.2 kB for 500 x 375.
@@ -52,15 +52,15 @@ class Machine:
     disk: float = 0.5e9  # Bytes a second of one accelerator's share of the shared file system.
 
 
-XCEPTION = Network('Xception-65', 2 * 54.17e9, 41.0e6)
-MOBILENET = Network('MobileNetV2', 2 * 2.75e9, 2.1e6)
-D_OPERATIONS, D_PARAMETERS = 2 * 0.8e9, 3.2e6  # MobileNet-v1 at 224, 63 channels in.
+XCEPTION = Network('Xception-65', 2 * 54.17e9, 41.26e6)
+MOBILENET = Network('MobileNetV2', 2 * 2.75e9, 2.15e6)
+D_OPERATIONS, D_PARAMETERS = 2 * 0.8e9, 3.25e6  # MobileNet-v1 at 224, 63 channels in.
 
 DATA = (
-    Images('PASCAL VOC', 10582, 435, 0.11e6, 500 * 375, WINDOW, WINDOW, 0.004),
-    Images('Cityscapes', 2975, 150, 2.3e6, 1024 * 2048, WINDOW, 1025 * 2049, 0.06),
-    Images('Mapillary Vistas', 18000, 600, 2.0e6, 1537 * 2049, WINDOW, 1537 * 2049, 0.1),
-    Images('10⁷ images', 10**7, 3000, 0.11e6, 500 * 375, WINDOW, WINDOW, 0.004),
+    Images('PASCAL VOC', 10582, 435, 0.11e6, 500 * 375, WINDOW, WINDOW, 0.0025),
+    Images('Cityscapes', 2975, 150, 2.2e6, 1024 * 2048, WINDOW, 1025 * 2049, 0.054),
+    Images('Mapillary Vistas', 18000, 600, 2.0e6, 1537 * 2049, WINDOW, 1537 * 2049, 0.035),
+    Images('10⁷ images', 10**7, 3000, 0.11e6, 500 * 375, WINDOW, WINDOW, 0.0025),
 )
 
 
@@ -84,34 +84,27 @@ def forward(images: int, operations: float, accelerators: int, machine: Machine,
     return batches * (machine.launch + batch * operations / machine.operations)
 
 
+def read(images: float, data: Images, accelerators: int, machine: Machine) -> float:
+    """Seconds in which images are read and decoded by what belongs to so many accelerators."""
+    return images * max(data.decoding / machine.cores, data.image_bytes / machine.disk) / accelerators
+
+
 def cycle(data: Images, network: Network, accelerators: int, machine: Machine) -> dict[str, float]:
     """Seconds of each phase of a cycle."""
-    of_window = {
-        name: network.operations * pixels / WINDOW
-        for name, pixels in (('train', data.train_window), ('eval', data.eval_window))
-    }
-    taken = step(
-        TRAINED * of_window['train'] + (TRAINED - 1) * D_OPERATIONS, network.parameters, BATCH, accelerators, machine
-    )
-    maps = forward(data.train + data.holdout, of_window['eval'], accelerators, machine)
-    written = (data.train + data.holdout) * MAP_BYTES * data.pixels / (machine.disk * accelerators)
-    steps_of_d = EPOCHS * math.ceil(2 * SETS * data.train / BATCH_OF_D)
-    of_d = step(2 * TRAINED * D_OPERATIONS, D_PARAMETERS, BATCH_OF_D // 2, accelerators, machine)  # On couples.
+    train, whole = (network.operations * pixels / WINDOW for pixels in (data.train_window, data.eval_window))
+    of_g = step(TRAINED * train + (TRAINED - 1) * D_OPERATIONS, network.parameters, BATCH, accelerators, machine)
+    of_d = step(2 * TRAINED * D_OPERATIONS, D_PARAMETERS, COUPLES, accelerators, machine)
+    seen = data.train + data.holdout
+    written = seen * MAP_BYTES * data.pixels / (machine.disk * accelerators)
+    made = max(forward(seen, whole, accelerators, machine), read(seen, data, accelerators, machine), written)
     return {
-        'steps of g': PROPAGATIONS * taken,
-        'hold-out': PROPAGATIONS * forward(data.holdout, of_window['eval'], accelerators, machine),
-        'label maps': max(maps, written),
-        'training of D': steps_of_d * max(of_d, input_of_d(data, accelerators, machine)),
+        'steps of g': PROPAGATIONS * max(of_g, read(BATCH, data, min(BATCH, accelerators), machine)),
+        'hold-out': PROPAGATIONS * forward(data.holdout, whole, accelerators, machine),  # Decoded once, kept.
+        'label maps': made,
+        'training of D': EPOCHS
+        * math.ceil(SETS * data.train / COUPLES)
+        * max(of_d, read(COUPLES, data, min(COUPLES, accelerators), machine)),
     }
-
-
-def input_of_d(data: Images, accelerators: int, machine: Machine) -> float:
-    """Seconds in which the cores beside the accelerators in use read and decode a batch of D."""
-    used, couples = min(BATCH_OF_D // 2, accelerators), BATCH_OF_D // 2
-    return max(
-        couples * data.decoding / (machine.cores * used),
-        couples * data.image_bytes / (machine.disk * used),
-    )
 
 
 def hours(seconds: float) -> str:

@@ -20,3 +20,11 @@ def testdata() -> pathlib.Path:
     for part in ('golden', 'data'):
         assert (path / part).is_dir(), f'{path} must hold {part}/'
     return path
+
+
+# Files that take minutes, begun first: one that is begun last keeps a process waiting for another.
+LONG = ('test_distribution.py', 'test_service.py', 'test_golden_steps.py')
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)

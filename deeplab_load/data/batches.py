@@ -6,7 +6,8 @@ epoch for the discriminator. Nothing depends on what was drawn before, so that a
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -28,11 +29,13 @@ from deeplab_load.data.preprocessing import (
     view_image,
     view_label_map,
 )
+from deeplab_load.data.service import Service
 from deeplab_load.data.specs import ResizeRange, ScaleRange
 from deeplab_load.errors import UserError
 from deeplab_load.models.inference import resize_to_range_size
 
 Size = tuple[int, int]
+Batch = dict[str, tf.Tensor]
 
 # Stands for the real label map where a number names a generated set.
 REAL = -1
@@ -47,6 +50,22 @@ IMAGE, LABEL_MAP = tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None
 # This worker's number and of how many: each reads its slice of every batch.
 Part = tuple[int, int]
 ALONE: Part = (0, 1)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Batches of which the number is known."""
+
+    batches: Iterator[Batch]
+    number: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches, once."""
+        return self.batches
+
+    def __len__(self) -> int:
+        """Their number."""
+        return self.number
 
 
 def shares(rows: int, parts: int) -> list[tuple[int, int]]:
@@ -81,7 +100,7 @@ def training_batches(
     scales: ScaleRange | None = None,
     colour: Colour = GREY,
     part: Part = ALONE,
-) -> Iterable[dict[str, tf.Tensor]]:
+) -> Iterable[Batch]:
     """Endless batches {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w]}, N always `batch_size`.
 
     Batch b depends on (seed, b) only: each epoch is a permutation of the examples by (seed, epoch), batches run across
@@ -178,7 +197,7 @@ def discriminator_batches(
     first_batch: int = 0,
     covered: Sequence[Sequence[int]] | None = None,
     part: Part = ALONE,
-) -> Iterable[dict[str, tf.Tensor]]:
+) -> Iterable[Batch]:
     """One epoch of real and generated label maps of the same images, shuffled by (seed, epoch).
 
     Each (image, set) couple occurs once. If `paired`, a couple's real and generated map are neighbours in a batch under
@@ -219,34 +238,53 @@ def discriminator_batches(
         weight = tf.where(other_is_real, real_weight, set_weight)
         return _element(image, truth, [other], [tf.cast(other_is_real, tf.float32)], [weight])
 
+    def row(place: int) -> tuple[int, int, int, np.ndarray]:
+        example, number, map_row = rows[order[place]].tolist()
+        return example, number, map_row, stateless_seed(seed, epoch, order[place])
+
     def fetch(place: int) -> tuple[bytes, bytes, bytes, bool, np.ndarray]:
-        example, number, row = rows[order[place]].tolist()
+        example, number, map_row, view_seed = row(place)
         image, truth = examples.encoded(example)
-        other = truth if number == REAL else sets[number].read(map_split, row)
-        return image, truth, other, number == REAL, stateless_seed(seed, epoch, order[place])
+        other = truth if number == REAL else sets[number].read(map_split, map_row)
+        return image, truth, other, number == REAL, view_seed
 
     rows_per_batch = batch_size // 2 if paired else batch_size
     sizes = [min(rows_per_batch, len(rows) - start) for start in range(0, len(rows), rows_per_batch)]
     places = _places(sizes, part)[first_batch:]
-    if (service := examples.service) is not None:
-        shards = [list(map(str, one.shards(map_split))) for one in sets]
-        firsts = list(itertools.accumulate(map(len, shards), initial=0))
-
-        def located(place: int) -> list[int]:
-            example, number, row = rows[order[place]].tolist()
-            shard, start = (REAL, 0) if number == REAL else sets[number].place(map_split, row)
-            offset = service.offset(examples.positions[example])
-            return [offset, shard + firsts[max(number, 0)], start, *stateless_seed(seed, epoch, order[place])]
-
-        def read(row: tf.Tensor) -> dict[str, tf.Tensor]:
-            encoded, truth = service.pair(row[0])
-            real, files = row[1] == REAL, tf.constant(list(itertools.chain(*shards)))
-            other = tf.cond(real, lambda: truth, lambda: map_in_graph(files[row[1]], row[2]))
-            return element(encoded, truth, other, real, tf.cast(row[3:], tf.int32))
-
-        return map(_merge_rows, service.batches((_table(p, located, 5) for p in places), read))
+    if examples.service is not None:
+        return Counted(
+            _couples_at_service(examples.service, examples, sets, map_split, row, element, places), len(places)
+        )
     specs = (BYTES, BYTES, BYTES, FLAG, SEED)
     return _ahead(_merged_batches(lambda number: element(*_call(fetch, number, specs)), places))
+
+
+def _couples_at_service(
+    service: Service,
+    examples: Examples,
+    sets: Sequence[LabelMapSet],
+    map_split: str,
+    row: Callable[[int], tuple[int, int, int, np.ndarray]],
+    element: Callable,
+    places: Sequence[range],
+) -> Iterator[Batch]:
+    """The batches of these places, made by workers; `row` tells of a place an example, a set, its map, and a seed."""
+    shards = [list(map(str, one.shards(map_split))) for one in sets]
+    firsts = list(itertools.accumulate(map(len, shards), initial=0))
+
+    def located(place: int) -> list[int]:
+        example, number, map_row, view_seed = row(place)
+        shard, start = (REAL, 0) if number == REAL else sets[number].place(map_split, map_row)
+        offset = service.offset(examples.positions[example])
+        return [offset, shard + firsts[max(number, 0)], start, *view_seed]
+
+    def read(row: tf.Tensor) -> Batch:
+        encoded, truth = service.pair(row[0])
+        real, files = row[1] == REAL, tf.constant(list(itertools.chain(*shards)))
+        other = tf.cond(real, lambda: truth, lambda: map_in_graph(files[row[1]], row[2]))
+        return element(encoded, truth, other, real, tf.cast(row[3:], tf.int32))
+
+    return map(_merge_rows, service.batches((_table(p, located, 5) for p in places), read))
 
 
 def _places(sizes: Sequence[int], part: Part) -> list[range]:

@@ -45,11 +45,12 @@ class Service:
 
     def __init__(self, address: str, folder: Path, numbers: Sequence[int]):
         self.address, self._folder = address, folder.absolute()
-        self._offsets = dict(zip(numbers, np.load(folder / OFFSETS).tolist(), strict=True))
+        self._offsets = np.zeros(max(numbers) + 1, np.int64)
+        self._offsets[list(numbers)] = np.load(folder / OFFSETS)
 
     def offset(self, number: int) -> int:
         """Where the image of a record begins in the file, in bytes; its label map follows it."""
-        return self._offsets[number]
+        return int(self._offsets[number])
 
     def pair(self, offset: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """In a worker's graph: the encoded image and label map that begin at an offset."""
