@@ -68,7 +68,7 @@ def players_of(config: Config, run: stages.Run) -> TensorFlowPlayers:
     judge = stages.evaluator(config, run, segmentor, data)
     seen = TrainingData(train=few, holdout=hold, crop_size=data.train_crop_size)
     discriminator = networks.build_discriminator(config, run.directory)
-    trainer = stages._discriminator_trainer(config, discriminator, judge.num_classes)
+    trainer = stages._discriminator_trainer(config, discriminator, judge.num_classes, run.distribution)
     options = stages._adversarial_options(config)
     return TensorFlowPlayers(segmentor, trainer, judge, seen, options, run.directory, run.stop, save_every=100)
 
