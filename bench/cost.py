@@ -13,6 +13,7 @@ from dataclasses import dataclass
 ACCELERATORS = (1, 8, 64, 1024)
 PROPAGATIONS, BATCH, SETS, EPOCHS, COUPLES = 50, 5, 2, 10, 8  # D's batch of 16 maps holds 8 couples.
 TRAINED = 3  # Forward, and backward to inputs and weights, in forward passes; to inputs alone it is one less.
+SHARD = 128  # Images of a set's shard, which one accelerator makes.
 WINDOW = 513 * 513  # Pixels of the window that operations are told for.
 MAP_BYTES = 0.0117  # Bytes a pixel of a stored label map: 2.2 kB for 500 x 375.
 
@@ -78,10 +79,10 @@ def step(operations: float, parameters: float, rows: int, accelerators: int, mac
     return machine.launch + own * operations / machine.operations + summed(parameters, used, machine)
 
 
-def forward(images: int, operations: float, accelerators: int, machine: Machine, batch: int = 4) -> float:
-    """Seconds of forward passes over images in whole batches, of which each accelerator takes its own."""
-    batches = math.ceil(math.ceil(images / batch) / accelerators)
-    return batches * (machine.launch + batch * operations / machine.operations)
+def forward(images: int, operations: float, accelerators: int, machine: Machine, *, share: int = 4) -> float:
+    """Seconds of forward passes over images in batches of 4; each accelerator takes whole shares of so many images."""
+    own = min(math.ceil(math.ceil(images / share) / accelerators) * share, images)
+    return math.ceil(own / 4) * machine.launch + own * operations / machine.operations
 
 
 def read(images: float, data: Images, accelerators: int, machine: Machine) -> float:
@@ -95,8 +96,9 @@ def cycle(data: Images, network: Network, accelerators: int, machine: Machine) -
     of_g = step(TRAINED * train + (TRAINED - 1) * D_OPERATIONS, network.parameters, BATCH, accelerators, machine)
     of_d = step(2 * TRAINED * D_OPERATIONS, D_PARAMETERS, COUPLES, accelerators, machine)
     seen = data.train + data.holdout
-    written = seen * MAP_BYTES * data.pixels / (machine.disk * accelerators)
-    made = max(forward(seen, whole, accelerators, machine), read(seen, data, accelerators, machine), written)
+    used = min(accelerators, math.ceil(seen / SHARD))
+    written = seen * MAP_BYTES * data.pixels / (machine.disk * used)
+    made = max(forward(seen, whole, used, machine, share=SHARD), read(seen, data, used, machine), written)
     return {
         'steps of g': PROPAGATIONS * max(of_g, read(BATCH, data, min(BATCH, accelerators), machine)),
         'hold-out': PROPAGATIONS * forward(data.holdout, whole, accelerators, machine),  # Decoded once, kept.
@@ -119,7 +121,7 @@ def main() -> None:
     machine = Machine(**vars(parser.parse_args()))
     print(machine)
     for network in (XCEPTION, MOBILENET):
-        print(f'\n{network.title}\n| data | accelerators | hours | steps of g | hold-out | label maps | D |')
+        print(f'\n{network.title}\n\n| data | accelerators | hours a cycle | steps of g | hold-out | label maps | D |')
         print('| --- | --- | --- | --- | --- | --- | --- |')
         for data in DATA:
             for number in ACCELERATORS:

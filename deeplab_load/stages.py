@@ -24,6 +24,7 @@ from deeplab_load.lookahead.algorithm import load, stopped_by
 from deeplab_load.lookahead.alternating import alternate
 from deeplab_load.lookahead.state import LoadState
 from deeplab_load.metrics import Metrics, summarise
+from deeplab_load.models.inference import on_cpu
 from deeplab_load.networks import network_name, windows
 from deeplab_load.reporting import samples
 from deeplab_load.reporting.events import sentence
@@ -95,8 +96,8 @@ def prepare_data(config: Config, run: Run) -> Data:
 
 def _at_workers(address: str, run: Run, data: Data) -> Data:
     folder = run.directory.cache / 'train'
-    run.distribution.by_chief(lambda: copy_for_workers(data.train, address, folder, check=run.check))
-    return dataclasses.replace(data, train=at_workers(data.train, address, folder))
+    run.distribution.by_chief(lambda: copy_for_workers(data.train, folder, check=run.check))
+    return dataclasses.replace(data, train=at_workers(data.train, address, folder, check=run.check))
 
 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
@@ -343,7 +344,8 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
-    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, config.export_batched)
+    batched = not on_cpu() if config.export_batched is None else config.export_batched
+    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, batched)
     wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         last = record.get('exported', {}).get('version', '0')

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from deeplab_load.data.builder import SegmentationBuilder
 from deeplab_load.data.pixels import PIXELS, Pixels, is_whole, write_pixels
 from deeplab_load.data.preprocessing import decode_image, decode_label_map
-from deeplab_load.data.service import Service, is_copied, require_answer, write_copy
+from deeplab_load.data.service import Service, is_copied, write_copy
 from deeplab_load.data.specs import DatasetSpec, ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.reporting.progress import progress
@@ -136,13 +136,10 @@ def decoded_once(examples: Examples, folder: pathlib.Path, *, check: Callable[[]
     return dataclasses.replace(examples, pixels=Pixels(folder / PIXELS, examples.positions, examples.sizes))
 
 
-def copy_for_workers(
-    examples: Examples, address: str, folder: pathlib.Path, *, check: Callable[[], None] = lambda: None
-) -> None:
-    """Writes what the workers behind `grpc://host:port` read of the examples, unless it is there and whole.
+def copy_for_workers(examples: Examples, folder: pathlib.Path, *, check: Callable[[], None] = lambda: None) -> None:
+    """Writes what workers of tf.data service read of the examples, unless it is there and whole.
 
-    `check` is called after every image and may raise, to stop. Raises UserError if nothing answers at the address, or
-    the disk is full.
+    `check` is called after every image and may raise, to stop. Raises UserError if the disk is full.
     """
 
     def pairs() -> Iterator[tuple[bytes, bytes]]:
@@ -150,19 +147,20 @@ def copy_for_workers(
             yield examples.encoded(index)
             check()
 
-    require_answer('--data_service', address)
     if not is_copied(folder, examples.fingerprint):
         write_copy(folder, pairs(), examples.fingerprint)
 
 
-def at_workers(examples: Examples, address: str, folder: pathlib.Path) -> Examples:
-    """The examples whose batches of training workers make, from what `copy_for_workers` wrote.
+def at_workers(
+    examples: Examples, address: str, folder: pathlib.Path, *, check: Callable[[], None] = lambda: None
+) -> Examples:
+    """The examples whose batches of training workers behind `grpc://host:port` make of what `copy_for_workers` wrote.
 
-    Raises UserError if it is not there.
+    `check` is called while no batch comes and may raise, to stop. Raises UserError if the copy is not there.
     """
     if not is_copied(folder, examples.fingerprint):
         raise UserError(f'{folder} does not hold the training images: all workers must find the run directory there.')
-    return dataclasses.replace(examples, service=Service(address, folder, examples.positions))
+    return dataclasses.replace(examples, service=Service(address, folder, examples.positions, check=check))
 
 
 def holdout(examples: Examples, *, fraction: float = 0.3, seed: int = 0) -> Examples:

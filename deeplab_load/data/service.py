@@ -12,6 +12,7 @@ import json
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -43,8 +44,8 @@ Batch = dict[str, tf.Tensor]
 class Service:
     """The workers behind a dispatcher, and where they find the records of examples, by the records' numbers."""
 
-    def __init__(self, address: str, folder: Path, numbers: Sequence[int]):
-        self.address, self._folder = address, folder.absolute()
+    def __init__(self, address: str, folder: Path, numbers: Sequence[int], *, check: Callable[[], None] = lambda: None):
+        self.address, self._folder, self._check = address, folder.absolute(), check
         self._offsets = np.zeros(max(numbers) + 1, np.int64)
         self._offsets[list(numbers)] = np.load(folder / OFFSETS)
 
@@ -70,7 +71,7 @@ class Service:
             require_answer('--data_service', self.address)
             with (
                 self._told(),
-                contextlib.closing(_in_order(Arrivals(self.address, chunk, make), chunk, make)) as batches,
+                contextlib.closing(_in_order(Arrivals(self.address, chunk, make), chunk, make, self._check)) as batches,
             ):
                 yield from batches
 
@@ -119,7 +120,7 @@ class Arrivals:
     def next(self, timeout: float) -> tuple[int, Batch]:
         """The next of them; raises queue.Empty where none comes in so many seconds, and what the service raises."""
         found = self._arrived.get(timeout=timeout)
-        if isinstance(found, tf.errors.OpError):
+        if isinstance(found, Exception):
             raise found
         number, batch = found
         return int(number), batch
@@ -138,7 +139,7 @@ class Arrivals:
                 self._hand_on(batch)
                 if self._given_up.is_set():
                     return
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, RuntimeError, TypeError, ValueError) as error:
             self._hand_on(error)
 
     def _hand_on(self, found: object) -> None:
@@ -150,28 +151,33 @@ class Arrivals:
             return
 
 
-def _in_order(arrivals: Arrivals, chunk: np.ndarray, make: Element) -> Generator[Batch, None, None]:
+def _in_order(
+    arrivals: Arrivals, chunk: np.ndarray, make: Element, check: Callable[[], None]
+) -> Generator[Batch, None, None]:
     """The batches of a chunk by their numbers; one that is lost with its worker is made here.
 
-    Raises queue.Empty where none has come for `PATIENCE` seconds.
+    `check` is called while nothing comes. Raises queue.Empty after `PATIENCE` seconds of that.
     """
     waiting: dict[int, Batch] = {}
-    idle, patience, began = 0, LOST, False  # Seconds without any; with which one counts as lost; one has come.
+    silence, patience, began = 0.0, LOST, False  # Seconds without any; with which one counts as lost; one has come.
     with contextlib.closing(arrivals):
         for due in range(len(chunk)):
-            waited = 0
+            since = time.monotonic()
             while due not in waiting:
-                if (began and waited >= patience) or sum(map(_bytes, waiting.values())) > WAITING:
+                if silence >= PATIENCE:
+                    raise queue.Empty
+                start = time.monotonic()
+                if (began and start >= since + patience) or sum(map(_bytes, waiting.values())) > WAITING:
                     waiting[due], patience = make(tf.constant(chunk[due])), 1  # The next may be lost with it.
+                    silence += time.monotonic() - start
                     break
                 try:
                     number, batch = arrivals.next(1)
                 except queue.Empty:
-                    waited, idle = waited + 1, idle + 1
-                    if idle >= PATIENCE:
-                        raise
+                    silence += time.monotonic() - start
+                    check()
                     continue
-                idle, began = 0, True
+                silence, began = 0.0, True
                 if number >= due:
                     waiting[number] = batch
                     patience = LOST if number == due else patience

@@ -85,7 +85,7 @@ class ServedSegmentor(tf.Module):
         return per_pixel(crops) if self._batched else one_by_one(per_pixel, crops)
 
     def _encoded_resized(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """All images through the network in one batch."""
+        """All images as crops of one batch."""
 
         def enter(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             image = decode_image(file)

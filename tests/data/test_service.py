@@ -1,10 +1,12 @@
 """Batches that workers of tf.data service make: real processes on this machine."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -21,7 +23,7 @@ CROP = (17, 33)
 
 
 def at(address, examples, folder):
-    copy_for_workers(examples, address, folder)
+    copy_for_workers(examples, folder)
     return at_workers(examples, address, folder)
 
 
@@ -128,6 +130,70 @@ def test_a_killed_worker_takes_no_batch_along(voc_train, tmp_path, monkeypatch, 
         found.end()
 
 
+class Scripted:
+    """Arrivals by a list of numbers, None for a second without any; then only silence."""
+
+    def __init__(self, numbers):
+        self.numbers = list(numbers)
+
+    def next(self, timeout):
+        number = self.numbers.pop(0) if self.numbers else None
+        if number is None:
+            CLOCK[0] += timeout
+            raise queue.Empty
+        CLOCK[0] += 0.1
+        return number, {'n': tf.constant(number)}
+
+    def close(self):
+        pass
+
+
+CLOCK = [0.0]
+
+
+def ordered(monkeypatch, numbers, count, check=lambda: None):
+    """What comes of arrivals, and which batches were made here, after how many seconds each."""
+    monkeypatch.setattr(service.time, 'monotonic', lambda: CLOCK[0])
+    made, began = [], CLOCK[0]
+
+    def make(table):
+        made.append((int(table[0, 0]), round(CLOCK[0] - began)))
+        return {'n': table[0, 0]}
+
+    chunk = np.arange(count).reshape(-1, 1, 1)
+    batches = service._in_order(Scripted(numbers), chunk, make, check)
+    return [int(batch['n']) for batch in batches], made
+
+
+def test_a_batch_that_does_not_come_while_others_do_is_made_here(monkeypatch):
+    found, made = ordered(monkeypatch, [1, *range(2, 300)], 300)
+    assert found == list(range(300))
+    assert made == [(0, service.LOST)]
+
+
+def test_batches_out_of_order_are_put_in_order(monkeypatch):
+    assert ordered(monkeypatch, [2, None, 1, 0, 4, None, 3], 5) == ([0, 1, 2, 3, 4], [])
+
+
+def test_what_is_lost_at_the_end_is_made_here_and_silence_ends(monkeypatch):
+    found, made = ordered(monkeypatch, [0, 1, 3], 5)
+    assert found == [0, 1, 2, 3, 4]
+    assert made == [(2, service.LOST), (4, service.LOST + 1)]
+    with pytest.raises(queue.Empty):
+        ordered(monkeypatch, [], 2)
+    assert len(ordered(monkeypatch, [0], 280)[0]) == 280
+    with pytest.raises(queue.Empty):
+        ordered(monkeypatch, [0], 400)
+
+
+def test_a_stop_is_seen_while_nothing_comes(monkeypatch):
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ordered(monkeypatch, [None], 1, check)
+
+
 def test_what_a_slow_worker_makes_is_waited_for(voc_train, at_service, made_here):
     options = {'crop_size': CROP, 'batch_size': 3, 'seed': 2}
     assert_same(take(training_batches(at_service, **options), 40), take(training_batches(voc_train, **options), 40))
@@ -149,8 +215,9 @@ def test_without_workers_the_wait_ends_in_a_sentence(voc_train, tmp_path, monkey
 
 
 def test_an_address_where_nothing_listens_is_told(voc_train, tmp_path):
+    examples = at(f'grpc://localhost:{free_port()}', voc_train, tmp_path / 'copy')
     with pytest.raises(UserError, match=r'--data_service=grpc://localhost:\d+ does not answer: Connection refused; st'):
-        at(f'grpc://localhost:{free_port()}', voc_train, tmp_path / 'copy')
+        take(training_batches(examples, crop_size=CROP, batch_size=3, seed=0), 1)
 
 
 def test_the_processes_stop_at_a_signal(processes):
