@@ -23,7 +23,7 @@ def testdata() -> pathlib.Path:
 
 
 # Files that take minutes, begun first: one that is begun last keeps a process waiting for another.
-LONG = ('test_distribution.py', 'test_service.py', 'test_golden_steps.py')
+LONG = ('test_main.py', 'test_distribution.py', 'test_foreign_run.py', 'test_service.py')
 
 
 def pytest_collection_modifyitems(items):
