@@ -24,7 +24,6 @@ from deeplab_load.lookahead.algorithm import load, stopped_by
 from deeplab_load.lookahead.alternating import alternate
 from deeplab_load.lookahead.state import LoadState
 from deeplab_load.metrics import Metrics, summarise
-from deeplab_load.models.inference import on_cpu
 from deeplab_load.networks import network_name, windows
 from deeplab_load.reporting import samples
 from deeplab_load.reporting.events import sentence
@@ -344,8 +343,9 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
-    batched = not on_cpu() if config.export_batched is None else config.export_batched
-    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, batched)
+    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable)
+    if config.export_batched is not None:
+        chosen = dataclasses.replace(chosen, batched=config.export_batched)
     wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         last = record.get('exported', {}).get('version', '0')

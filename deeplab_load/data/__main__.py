@@ -6,8 +6,8 @@ batches for a training with --data_service; they run until they are stopped.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from deeplab_load.commands import load_quietly, run_command
 from deeplab_load.config import DataOptions
@@ -50,9 +50,6 @@ class WorkerOptions:
         demand(0 <= self.port < 2**16, self, 'port', 'from 0 to 65535')
 
 
-COMMANDS: dict[str, type] = {'check': CheckOptions, 'dispatcher': DispatcherOptions, 'worker': WorkerOptions}
-
-
 def main() -> None:
     """Entry of the command: `check`, `dispatcher` or `worker`, then flags."""
     command = sys.argv[1] if len(sys.argv) > 1 else ''
@@ -63,7 +60,7 @@ def main() -> None:
         )
         sys.exit(2)
     del sys.argv[1]
-    run_command(COMMANDS[command], JOBS[command])
+    run_command(*COMMANDS[command])
 
 
 def check(config: CheckOptions) -> None:
@@ -89,7 +86,11 @@ def work(config: WorkerOptions) -> None:
     load_quietly('deeplab_load.data.servers').work(config.dispatcher, config.host, config.port)
 
 
-JOBS: dict[str, Any] = {'check': check, 'dispatcher': dispatch, 'worker': work}
+COMMANDS: dict[str, tuple[type, Callable[..., None]]] = {
+    'check': (CheckOptions, check),
+    'dispatcher': (DispatcherOptions, dispatch),
+    'worker': (WorkerOptions, work),
+}
 
 
 if __name__ == '__main__':

@@ -29,13 +29,12 @@ from deeplab_load.data.preprocessing import (
     view_image,
     view_label_map,
 )
-from deeplab_load.data.service import Service
+from deeplab_load.data.service import Batch, Service
 from deeplab_load.data.specs import ResizeRange, ScaleRange
 from deeplab_load.errors import UserError
 from deeplab_load.models.inference import resize_to_range_size
 
 Size = tuple[int, int]
-Batch = dict[str, tf.Tensor]
 
 # Stands for the real label map where a number names a generated set.
 REAL = -1

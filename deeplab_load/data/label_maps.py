@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from deeplab_load import files
 from deeplab_load.background import in_background
 from deeplab_load.data.pairs import encode_label_map
-from deeplab_load.data.records import records_at
+from deeplab_load.data.records import HEADER, TRAILER, records_at
 from deeplab_load.errors import UserError
 from deeplab_load.files import read_json, sync
 from deeplab_load.shortages import tensorflow_writes
@@ -33,7 +33,6 @@ MANIFEST = 'manifest.json'
 FORMAT_VERSION = 1
 _SHARD = re.compile(r'[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}')
 _ENTRY = {'split': str, 'count': int, 'bytes': int, 'sha256': str}  # Of a shard in the manifest.
-_HEADER = 12  # Bytes of a record before its data.
 DELETE = 'delete {}, and it is made again'
 REPAIR = 'the same command with --repair makes it as it was.'
 
@@ -82,7 +81,7 @@ class LabelMapSet:
     def place(self, split: str, row: int) -> tuple[int, int]:
         """The number of the shard that has a map, and the byte at which its record begins there."""
         place = self.indices[split].places[row]
-        return int(place['shard']), int(place['offset']) - _HEADER
+        return int(place['shard']), int(place['offset']) - HEADER
 
     def read(self, split: str, row: int) -> bytes:
         """A label map as a grey 8-bit PNG; raises UserError if the shard has changed since it was checked."""
@@ -380,11 +379,11 @@ def _records(data: bytes, shard: int) -> Iterator[tuple[str, tuple[int, int, int
     start = 0
     while start < len(data):
         (length,) = struct.unpack_from('<Q', data, start)
-        record = data[start + _HEADER : start + _HEADER + length]
+        record = data[start + HEADER : start + HEADER + length]
         image_id = _features(record)['image_id'].bytes_list.value[0].decode()
         # An image's id stands in every set of the buffer, and in the examples.
-        yield sys.intern(image_id), (shard, start + _HEADER, length, zlib.crc32(record))
-        start += _HEADER + length + 4
+        yield sys.intern(image_id), (shard, start + HEADER, length, zlib.crc32(record))
+        start += HEADER + length + TRAILER
 
 
 def _features(record: bytes) -> Mapping:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from deeplab_load.errors import UserError
 
 ADVICE = 'replace it by a whole one'
-_HEADER, _TRAILER = 12, 4
+HEADER, TRAILER = 12, 4  # Bytes of a record before and after its data.
 
 
 def read_examples(path: Path) -> Iterator[tf.train.Example]:
@@ -50,8 +50,8 @@ def _require_whole(path: Path) -> None:
     with path.open('rb') as file:
         while place < size:
             file.seek(place)
-            header = file.read(_HEADER)
-            if len(header) == _HEADER:
-                place += _HEADER + struct.unpack('<Q', header[:8])[0] + _TRAILER
-            if len(header) < _HEADER or place > size:
+            header = file.read(HEADER)
+            if len(header) == HEADER:
+                place += HEADER + struct.unpack('<Q', header[:8])[0] + TRAILER
+            if len(header) < HEADER or place > size:
                 raise OSError('its last record is cut')

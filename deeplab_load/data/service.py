@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab_load import files
-from deeplab_load.data.records import records_at
+from deeplab_load.data.records import HEADER, TRAILER, records_at
 from deeplab_load.errors import UserError
 from deeplab_load.shortages import tensorflow_writes
 from deeplab_load.spellings import host_and_port
@@ -35,7 +35,6 @@ WAITING = 4e9  # Bytes of batches that may wait for an earlier one.
 REACHED = 10  # Seconds in which the dispatcher must answer.
 _AHEAD = 4  # Batches that arrive while others are used.
 _AT_ONCE = 2  # Batches that a worker makes at once: the more, the further they come out of order.
-_FRAME = 16  # Bytes of a TFRecord beside its data.
 
 Element = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 Batch = dict[str, tf.Tensor]
@@ -232,7 +231,7 @@ def write_copy(folder: Path, pairs: Iterable[tuple[bytes, bytes]], fingerprint: 
                 offsets.append(end)
                 for data in pair:
                     writer.write(data)
-                    end += len(data) + _FRAME
+                    end += HEADER + len(data) + TRAILER
         np.save(part / OFFSETS, np.array(offsets, np.int64))
         (part / MANIFEST).write_text(json.dumps(_manifest(part, fingerprint)) + '\n')
 

@@ -1,5 +1,6 @@
 """SavedModels of a segmentor, for TF Serving and for plain TensorFlow, and models for other runtimes beside them."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -46,7 +47,7 @@ class ExportOptions:
     formats: tuple[str, ...] = (SAVED_MODEL,)
     tiles: bool = False
     portable: bool = False
-    batched: bool | None = None
+    batched: bool = dataclasses.field(default_factory=lambda: not on_cpu())
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,7 @@ def _save(network: Network, part: pathlib.Path, *, window: Window, spec: Dataset
     with tempfile.TemporaryDirectory() as aside:
         classes = pathlib.Path(aside) / 'classes.json'
         classes.write_text(json.dumps({'classes': spec.classes, 'colours': spec.colours}, indent=1) + '\n')
-        batched = not on_cpu() if options.batched is None else options.batched
-        module = ServedSegmentor(network, window, tiles=options.tiles, batched=batched, classes=str(classes))
+        module = ServedSegmentor(network, window, tiles=options.tiles, batched=options.batched, classes=str(classes))
         with tensorflow_writes():
             tf.saved_model.save(module, str(part), signatures=module.signatures())
             write_warmup_requests(part)
