@@ -1,8 +1,7 @@
 """Ten steps of every training on numbers of devices or of processes, to compare their losses and what they train.
 
-`python -m tests.parity STRATEGY:REPLICAS,... BATCH FOLDER [TRAINING ...]` prints a JSON object: for each strategy the
-losses of each training, or of those that are named, and the norm of its variables. It prepares the built-in data set in
-FOLDER.
+`python -m tests.parity STRATEGY:REPLICAS,... BATCH FOLDER` prints a JSON object: for each strategy the losses of each
+training, and the norm of its variables. It prepares the built-in data set in FOLDER.
 """
 
 import json
@@ -38,9 +37,9 @@ def start_workers(command, number, **options):
     return [subprocess.Popen(command, cwd=ROOT, env=env, text=True, **options) for env in environments]
 
 
-def measure(strategies, folder, trainings, *, processes=1, batch=4):
-    """What each process says of the ten steps of trainings, for every strategy."""
-    command = [sys.executable, '-m', 'tests.parity', ','.join(strategies), str(batch), str(folder), *trainings]
+def measure(strategies, folder, *, processes=1, batch=4):
+    """What each process says of the ten steps, for every strategy."""
+    command = [sys.executable, '-m', 'tests.parity', ','.join(strategies), str(batch), str(folder)]
     started = start_workers(command, processes, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     outputs = [process.communicate(timeout=DEADLINE) for process in started]
     for process, (_, errors) in zip(started, outputs, strict=True):
@@ -48,15 +47,14 @@ def measure(strategies, folder, trainings, *, processes=1, batch=4):
     return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
 
 
-def main(strategies, batch, folder, *trainings):
+def main(strategies, batch, folder):
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    found = {strategy: _trained(strategy, int(batch), folder, trainings) for strategy in strategies.split(',')}
-    print(json.dumps(found))
+    print(json.dumps({strategy: _trained(strategy, int(batch), folder) for strategy in strategies.split(',')}))
 
 
-def _trained(strategy, batch, folder, names):
+def _trained(strategy, batch, folder):
     import keras
 
     from deeplab_load.data.preparation import prepare
@@ -75,7 +73,7 @@ def _trained(strategy, batch, folder, names):
         'discriminator': lambda: discriminator(distribution, examples, batch),
         'discriminator, one couple': lambda: one_couple(distribution, examples),
     }
-    return {name: trainings[name]() for name in names or trainings}
+    return {name: train() for name, train in trainings.items()}
 
 
 def _report(losses, variables, seconds):
