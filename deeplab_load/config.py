@@ -254,7 +254,7 @@ class Config(Recipe, Devices, DataOptions):
     export_tiles: bool = option(False, 'Cut images larger than the crop into tiles, in place of resizing them.')
     export_portable: bool = option(False, 'Export for every build of TensorFlow, slower: also those without oneDNN.')
     export_batched: bool | None = option(
-        None, 'Export to compute a whole batch at once; by default where there is a GPU.'
+        None, 'Export to compute a whole batch at once, not image after image; by default what is faster here.'
     )
 
     def __post_init__(self) -> None:

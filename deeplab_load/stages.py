@@ -343,9 +343,7 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
-    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable)
-    if config.export_batched is not None:
-        chosen = dataclasses.replace(chosen, batched=config.export_batched)
+    chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, config.export_batched)
     wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         last = record.get('exported', {}).get('version', '0')

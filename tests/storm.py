@@ -18,8 +18,8 @@ from deeplab_load.restore.checkpoint import read_checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]
 OPTIONS = (
-    '--dataset=shapes', '--depth_multiplier=0.1', '--output_stride=16', '--fine_tune_batch_norm',
-    '--batch_norm_decay=0.9', '--pixelwise_epochs=1', '--pixelwise_learning_rate=0.05', '--patience=2',
+    '--dataset=shapes', '--train_split=val', '--depth_multiplier=0.1', '--output_stride=16', '--fine_tune_batch_norm',
+    '--batch_norm_decay=0.9', '--pixelwise_epochs=4', '--pixelwise_learning_rate=0.05', '--patience=2',
     '--total_cycles=2', '--adversarial_learning_rate=0.01', '--discriminator_size=32', '--discriminator_alpha=0.25',
     '--discriminator_epochs=1', '--eval_batch_size=10', '--save_every=8',
 )  # fmt: skip

@@ -64,7 +64,7 @@ def test_the_buffer_holds_the_sets_of_the_last_cycle_end_and_every_map(finished)
     assert sorted(p.name for p in (folder / 'buffer').iterdir()) == sorted(end['buffer'])
     for name in end['buffer']:
         stored = label_maps.read_set(folder / 'buffer', name)
-        assert (len(stored.ids('train')), len(stored.ids('holdout'))) == (400, 30)
+        assert (len(stored.ids('train')), len(stored.ids('holdout'))) == (100, 30)
         label_map = tf.io.decode_png(stored.png('train', stored.ids('train')[0]))
         assert int(tf.reduce_max(label_map)) < 7
 

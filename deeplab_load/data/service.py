@@ -22,6 +22,7 @@ import tensorflow as tf
 from deeplab_load import files
 from deeplab_load.data.records import HEADER, TRAILER, records_at
 from deeplab_load.errors import UserError
+from deeplab_load.models.passing import one_by_one
 from deeplab_load.shortages import tensorflow_writes
 from deeplab_load.spellings import host_and_port
 
@@ -35,6 +36,7 @@ WAITING = 4e9  # Bytes of batches that may wait for an earlier one.
 REACHED = 10  # Seconds in which the dispatcher must answer.
 _AHEAD = 4  # Batches that arrive while others are used.
 _AT_ONCE = 2  # Batches that a worker makes at once: the more, the further they come out of order.
+_ROWS_AT_ONCE = 10
 
 Element = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 Batch = dict[str, tf.Tensor]
@@ -190,14 +192,9 @@ def _bytes(batch: Batch) -> int:
 def _maker(element: Element) -> Element:
     """A traced function from a table to its batch."""
 
-    def signature(columns: int) -> dict[str, tf.TensorSpec]:
-        row = tf.TensorSpec([columns], tf.int64)
-        outputs = tf.function(element, input_signature=[row]).get_concrete_function().structured_outputs
-        return tf.nest.map_structure(tf.TensorSpec.from_tensor, outputs)
-
     def make(table: tf.Tensor) -> Batch:
         with tf.device('CPU:0'):
-            return tf.map_fn(element, table, fn_output_signature=signature(table.shape[1]))
+            return one_by_one(element, table, at_once=_ROWS_AT_ONCE)
 
     return tf.function(make)
 

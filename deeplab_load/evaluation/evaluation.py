@@ -14,7 +14,8 @@ from deeplab_load.data.examples import Examples
 from deeplab_load.metrics import confusion_matrix
 from deeplab_load.models.folding import folded_in_graph
 from deeplab_load.models.foreign import padding_colour
-from deeplab_load.models.inference import PLAIN, Inference, Model, crop_labels, on_cpu, one_by_one, upsampled_logits
+from deeplab_load.models.inference import PLAIN, Inference, Model, crop_labels, upsampled_logits
+from deeplab_load.models.passing import is_faster_singly, one_by_one
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.shortages import memory_for
@@ -51,7 +52,7 @@ class Evaluator:
         self.num_classes, self._distribution = segmentor.output_shape[-1], distribution
         self.colour = padding_colour(segmentor)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
-        self._mapper = distribution.mapped(label_mapper(segmentor, inference), signature)
+        self._mapper = distribution.mapped(label_mapper(segmentor, crop_size, inference), signature)
         self._pipeline = functools.lru_cache(maxsize=1)(self._make_pipeline)  # Made as slowly as an image is mapped.
 
     def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
@@ -100,14 +101,18 @@ class Evaluator:
         return evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
 
 
-def label_mapper(segmentor: keras.Model, inference: Inference = PLAIN) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from windows `[batch, h, w, 3]` in 0 to 255 to their label maps, uint8 `[batch, h, w]`."""
+def label_mapper(
+    segmentor: keras.Model, crop_size: tuple[int, int], inference: Inference = PLAIN
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from windows of the crop, `[batch, h, w, 3]` in 0 to 255, to their maps, uint8 `[batch, h, w]`."""
     # Not for speed alone: oneDNN without AVX-512 takes 25 times as long for a convolution with batch norm behind it.
     mapper: Callable[[tf.Tensor], tf.Tensor] = functools.partial(predictions, folded_in_graph(segmentor))
     if inference.averages:
         (_, logits_stride), network = strides(segmentor), any_size(segmentor)
         mapper = functools.partial(_averaged, network, logits_stride, inference)
-    return functools.partial(one_by_one, mapper) if on_cpu() else mapper
+    if not is_faster_singly(crop_size):
+        return mapper
+    return functools.partial(one_by_one, lambda image: mapper(image[tf.newaxis])[0])
 
 
 def _averaged(network: Model, logits_stride: int, inference: Inference, images: tf.Tensor) -> tf.Tensor:

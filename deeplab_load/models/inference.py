@@ -200,27 +200,6 @@ def upsampled_logits(logits: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor
     return resize_bilinear(logits, crop_size)
 
 
-def one_by_one(function: Callable[[tf.Tensor], tf.Tensor], batch: tf.Tensor) -> tf.Tensor:
-    """A function of a batch, image after image: on CPUs what is known of one image stays in the caches between layers.
-
-    Args:
-        function: from [batch, ...] to [batch, ...].
-        batch: [batch, ...]; all but the first side are static.
-
-    Returns:
-        What `function` gives.
-    """
-    of_one = tf.function(lambda image: function(image[tf.newaxis])[0])
-    traced = of_one.get_concrete_function(tf.TensorSpec(batch.shape[1:], batch.dtype))
-    result = tf.TensorSpec(traced.output_shapes, traced.output_dtypes)
-    return tf.map_fn(of_one, batch, parallel_iterations=1, fn_output_signature=result)
-
-
-def on_cpu() -> bool:
-    """Whether TensorFlow computes on CPUs here."""
-    return not tf.config.list_physical_devices('GPU')
-
-
 def pad_to_crop(images: tf.Tensor, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:
     """Float images [batch, height, width, 3] padded with the colour at the bottom and right to the crop."""
     height, width = spatial_size(images)

@@ -1,6 +1,5 @@
 """SavedModels of a segmentor, for TF Serving and for plain TensorFlow, and models for other runtimes beside them."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -14,7 +13,7 @@ from deeplab_load import files
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.models.foreign import padding_colour
-from deeplab_load.models.inference import on_cpu
+from deeplab_load.models.passing import has_dilated_depthwise, is_faster_singly
 from deeplab_load.serving.agreement import Judge, pictures_of
 from deeplab_load.serving.conversion import AGREEMENT, add_formats
 from deeplab_load.serving.formats import SAVED_MODEL
@@ -26,7 +25,6 @@ from deeplab_load.serving.network import (
     Network,
     folded,
     frozen,
-    has_dilated_depthwise,
 )
 from deeplab_load.serving.signatures import ServedSegmentor
 from deeplab_load.serving.upsampling import upsampled_labels
@@ -40,14 +38,14 @@ class ExportOptions:
     """How a segmentor is exported.
 
     `formats` are of `formats.FORMATS`. `tiles` cuts images that exceed the crop into tiles, in place of resizing them.
-    `portable` takes only operations that every build of TensorFlow has. `batched` computes a whole batch at once, as is
-    fastest on GPUs; by default where this machine has one.
+    `portable` takes only operations that every build of TensorFlow has. `batched` computes a whole batch at once, not
+    image after image; by default what is faster here (`models.passing.is_faster_singly`).
     """
 
     formats: tuple[str, ...] = (SAVED_MODEL,)
     tiles: bool = False
     portable: bool = False
-    batched: bool = dataclasses.field(default_factory=lambda: not on_cpu())
+    batched: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,8 @@ def _save(network: Network, part: pathlib.Path, *, window: Window, spec: Dataset
     with tempfile.TemporaryDirectory() as aside:
         classes = pathlib.Path(aside) / 'classes.json'
         classes.write_text(json.dumps({'classes': spec.classes, 'colours': spec.colours}, indent=1) + '\n')
-        module = ServedSegmentor(network, window, tiles=options.tiles, batched=options.batched, classes=str(classes))
+        batched = not is_faster_singly(window.crop_size) if options.batched is None else options.batched
+        module = ServedSegmentor(network, window, tiles=options.tiles, batched=batched, classes=str(classes))
         with tensorflow_writes():
             tf.saved_model.save(module, str(part), signatures=module.signatures())
             write_warmup_requests(part)

@@ -25,7 +25,7 @@ PORTABLE, ONEDNN, OTHERS = 1, 4, math.inf
 class DilatedDepthwise(keras.layers.DepthwiseConv2D):
     """A dilated depthwise convolution as one operation, where Keras takes the image apart and puts it together.
 
-    Only oneDNN and XLA have a kernel of it on CPUs; the others raise UnimplementedError (`has_dilated_depthwise`).
+    On CPUs only oneDNN and XLA have a kernel of it; without them it raises UnimplementedError.
     """
 
     def call(self, x):
@@ -38,16 +38,6 @@ class DilatedDepthwise(keras.layers.DepthwiseConv2D):
             dilations=[1, *self.dilation_rate, 1],
         )
         return tf.nn.bias_add(y, tf.convert_to_tensor(self.bias))
-
-
-def has_dilated_depthwise() -> bool:
-    """Whether this process can run a dilated depthwise convolution as one operation."""
-    layer = DilatedDepthwise(3, padding='same', dilation_rate=2)
-    try:
-        tf.function(layer)(tf.zeros([1, 5, 5, 1]))
-    except tf.errors.UnimplementedError:
-        return False
-    return True
 
 
 def folded(segmentor: keras.Model, *, largest_rate: float) -> keras.Model:

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from deeplab_load.data.preprocessing import decode_image
-from deeplab_load.models.inference import one_by_one, upsampled_logits
+from deeplab_load.models.inference import upsampled_logits
+from deeplab_load.models.passing import one_by_one
 from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest
 from deeplab_load.serving.network import Network
 from deeplab_load.serving.upsampling import upsampled_labels
@@ -82,7 +83,9 @@ class ServedSegmentor(tf.Module):
         )
 
     def _computed(self, per_pixel: PerPixel, crops: tf.Tensor) -> tf.Tensor:
-        return per_pixel(crops) if self._batched else one_by_one(per_pixel, crops)
+        if self._batched:
+            return per_pixel(crops)
+        return one_by_one(lambda crop: per_pixel(crop[tf.newaxis])[0], crops)
 
     def _encoded_resized(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """All images as crops of one batch."""

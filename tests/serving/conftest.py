@@ -34,14 +34,15 @@ def segmentor():
 
 @pytest.fixture(scope='package')
 def saved_model(segmentor, tmp_path_factory):
-    """The folder of a version."""
-    return export(segmentor, tmp_path_factory.mktemp('export'), crop_size=CROP, output_stride=16, spec=SHAPES)
+    """The folder of a version, which computes image after image."""
+    folder, options = tmp_path_factory.mktemp('export'), ExportOptions(batched=False)
+    return export(segmentor, folder, crop_size=CROP, output_stride=16, spec=SHAPES, options=options)
 
 
 @pytest.fixture(scope='package')
 def tiling_model(segmentor, tmp_path_factory):
-    """The folder of a version beside others, and beside what a killed export left."""
-    options = ExportOptions(tiles=True)
+    """The folder of a version beside others, and beside what a killed export left; it computes a batch at once."""
+    options = ExportOptions(tiles=True, batched=True)
     folder = tmp_path_factory.mktemp('tiling')
     for name in ('2', '10', '.part-11', 'notes'):
         (folder / name).mkdir()

@@ -16,9 +16,10 @@ from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.data.specs import SHAPES
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.inference import crop_labels
+from deeplab_load.models.passing import has_dilated_depthwise
 from deeplab_load.restore import segmentors
-from deeplab_load.serving.export import export
-from deeplab_load.serving.network import ONEDNN, OTHERS, PORTABLE, folded, frozen, has_dilated_depthwise
+from deeplab_load.serving.export import ExportOptions, export
+from deeplab_load.serving.network import ONEDNN, OTHERS, PORTABLE, folded, frozen
 from deeplab_load.serving.upsampling import upsampled_labels
 from deeplab_load.serving.windows import Window
 
@@ -80,7 +81,7 @@ def test_the_layers_keep_their_names(segmentor):
 
 
 def test_without_onednn_the_one_operation_is_not_taken():
-    program = 'from deeplab_load.serving.network import has_dilated_depthwise as has; print(has())'
+    program = 'from deeplab_load.models.passing import has_dilated_depthwise as has; print(has())'
     environment = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0'}
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == 'False'
@@ -88,7 +89,8 @@ def test_without_onednn_the_one_operation_is_not_taken():
 
 def test_adversarial_training_costs_nothing_at_inference(saved_model, tmp_path):
     """The graphs of two segmentors that differ in their weights alone, as LoAd's and its baseline's, are the same."""
-    other = export(calibrated_segmentor(SMALL, seed=1), tmp_path, crop_size=CROP, output_stride=16, spec=SHAPES)
+    how = {'crop_size': CROP, 'output_stride': 16, 'spec': SHAPES, 'options': ExportOptions(batched=False)}
+    other = export(calibrated_segmentor(SMALL, seed=1), tmp_path, **how)
     graphs, constants = zip(*map(graph_and_constants, (saved_model, other)), strict=True)
     assert graphs[0] == graphs[1]
     assert constants[0] != constants[1]
