@@ -1,7 +1,7 @@
 """Ten steps of every training on numbers of devices or of processes, to compare their losses and what they train.
 
 `python -m tests.parity STRATEGY:REPLICAS,... BATCH FOLDER` prints a JSON object: for each strategy the losses of each
-training, and the norm of its variables. It prepares the built-in data set in FOLDER.
+training and the norm of its variables, and the counts of an evaluation. It prepares the built-in data set in FOLDER.
 """
 
 import json
@@ -73,7 +73,8 @@ def _trained(strategy, batch, folder):
         'discriminator': lambda: discriminator(distribution, examples, batch),
         'discriminator, one couple': lambda: one_couple(distribution, examples),
     }
-    return {name: train() for name, train in trainings.items()}
+    trained = {name: train() for name, train in trainings.items()}
+    return {'trainings': trained, 'counts': evaluation(distribution, examples, batch)}
 
 
 def _report(losses, variables, seconds):
@@ -93,7 +94,7 @@ def _timed(step, batches):
     return losses, statistics.median(times[1:] or times)
 
 
-def _segmentor(distribution, fine_tune):
+def _segmentor(distribution, fine_tune, size=CROP):
     """A small network of DeepLab's layers: DeepLab itself takes long to trace on every replica."""
     import keras
 
@@ -102,7 +103,7 @@ def _segmentor(distribution, fine_tune):
 
     scope = ArgScope(activation='relu6', epsilon=1e-3, decay=0.9, frozen=not fine_tune, stddev=None, seed=1)
     with distribution.scope():
-        image = keras.Input((*CROP, 3))
+        image = keras.Input((*size, 3))
         x = convolution(keras.layers.Rescaling(1 / 128, -1)(image), 8, 'first', scope, kernel_size=3, stride=2)
         x = convolution(depthwise(x, 'second', scope, stride=2), 16, 'aspp0', scope)
         x = Dropout(0.1, seed=1, name='concat_projection_dropout')(x)
@@ -202,6 +203,17 @@ def one_couple(distribution, examples):
         ]
         model = keras.Sequential([keras.Input((32, 32, 3 * CLASSES)), *layers])
     return _retrained(_trainer(distribution, model), distribution, examples.subset(examples.ids[:1]), 4)
+
+
+def evaluation(distribution, examples, batch):
+    """The confusion matrix of an untrained segmentor on three batches, of which the last has one image."""
+    from deeplab_load.evaluation.evaluation import Evaluator
+
+    size = (97, 129)
+    judge = Evaluator(
+        _segmentor(distribution, False, size), crop_size=size, batch_size=batch, distribution=distribution
+    )
+    return judge.confusion(examples.subset(examples.ids[: 2 * batch + 1])).tolist()
 
 
 def _retrained(trainer, distribution, few, batch):
