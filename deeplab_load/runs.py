@@ -163,6 +163,8 @@ def _place(record: dict[str, Any]) -> str:
     """Where a durable state stands, in words."""
     if 'training' in record:
         return f'step {record["training"]["step"]} of {record["training"]["title"]}'
+    if 'result' in record:
+        return 'its end'
     if 'load' not in record:
         return 'g0' if has_begun(record) else 'the beginning'
     if record['load']['phase'] == PROPAGATE:

@@ -122,6 +122,7 @@ def test_the_same_command_on_a_finished_run_changes_nothing(finished, data_dir):
     before = [e for e in events(folder) if e['event'] != 'resume']
     outcome = run(folder, data_dir)
     assert outcome.returncode == 0, outcome.stderr
+    assert f'Going on with the run in {folder} from its end.' in outcome.stdout
     assert [e for e in events(folder) if e['event'] != 'resume'] == before
     assert [p.name for p in (folder / 'export').iterdir()] == ['1']
 
@@ -156,6 +157,7 @@ def test_a_fork_goes_on_in_a_copy_under_other_options(finished, data_dir, tmp_pa
     other_d = run(finished[0], data_dir, f'--fork={tmp_path / "other"}', '--discriminator=cnn')
     assert other_d.returncode == 2
     assert '--discriminator was mobilenet and is cnn' in other_d.stderr
+    assert 'a copy of it cannot have others' in other_d.stderr
 
 
 def test_a_sweep_skips_what_is_finished_and_goes_on_past_what_fails(finished, data_dir, tmp_path):
@@ -175,6 +177,7 @@ def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
     outcome = run(finished[0], data_dir, '--beta_u=0.01')
     assert outcome.returncode == 2
     assert '--beta_u was 0.001 and is 0.01' in outcome.stderr
+    assert 'go on in a copy: --fork=' in outcome.stderr
     assert outcome.stderr.count('\n') == 1
 
 

@@ -86,7 +86,8 @@ class RunDirectory:
         file = self.path / 'config.json'
         if file.exists() and has_begun(self.read_state()):
             before = _read_json(file)
-            _refuse_changes(self.path, before, json.loads(json.dumps(config)), set(unbound))
+            advice = 'choose another --run_dir, or go on in a copy: --fork=NEW_DIR'
+            _refuse_changes(self.path, before, json.loads(json.dumps(config)), set(unbound), advice)
         origin = {k: v for k, v in _read_json(file).items() if k == 'forked_from'} if file.exists() else {}
         files.write_text(file, json.dumps({**config, **origin}, indent=1) + '\n')
 
@@ -99,7 +100,8 @@ class RunDirectory:
         if not has_begun(self.read_state()):
             raise UserError(f'--run_dir={self.path} holds no run that has begun; there is nothing to copy.')
         before, now = _read_json(self.path / 'config.json'), json.loads(json.dumps(config))
-        _refuse_changes(self.path, before, now, set(now) - set(fixed))
+        advice = 'a copy of it cannot have others: start a run anew'
+        _refuse_changes(self.path, before, now, set(now) - set(fixed), advice)
         with files.replacing(place) as part:
             shutil.copytree(self.path, part, ignore=shutil.ignore_patterns('lock', 'cache', f'{files.PART}*'))
             origin = {'forked_from': str(self.path.absolute())}
@@ -307,8 +309,10 @@ def _read_json(file: pathlib.Path) -> dict[str, Any]:
     return files.read_json(file, ADVICE)
 
 
-def _refuse_changes(path: pathlib.Path, before: dict[str, Any], now: dict[str, Any], unbound: set[str]) -> None:
+def _refuse_changes(
+    path: pathlib.Path, before: dict[str, Any], now: dict[str, Any], unbound: set[str], advice: str
+) -> None:
     changed = [k for k in now if k not in unbound and k in before and before[k] != now[k]]
     if changed:
         words = ', '.join(f'--{k} was {before[k]} and is {now[k]}' for k in changed)
-        raise UserError(f'--run_dir={path} holds a run with other options ({words}); choose another --run_dir.')
+        raise UserError(f'--run_dir={path} holds a run with other options ({words}); {advice}.')
