@@ -177,7 +177,7 @@ def test_another_option_on_the_same_folder_is_refused(finished, data_dir):
     outcome = run(finished[0], data_dir, '--beta_u=0.01')
     assert outcome.returncode == 2
     assert '--beta_u was 0.001 and is 0.01' in outcome.stderr
-    assert 'go on in a copy: --fork=' in outcome.stderr
+    assert 'most options may change in a copy: --fork=' in outcome.stderr
     assert outcome.stderr.count('\n') == 1
 
 

@@ -88,7 +88,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
         members = packed.infolist()
         require_count(len(members), OF_DATA, archive.name)
         if sum(member.file_size for member in members) > OF_DATA.bytes_of(archive):
-            raise UserError(f'the archive {archive.name} unpacks to more than one of its size should; it is not unpacked')
+            raise UserError(f'the archive {archive.name} unpacks to more than its size allows; it is not unpacked')
         for member in progress(members, f'unpacking {archive.name}', unit='file'):
             kind = stat.S_IFMT(member.external_attr >> 16)
             require_harmless(member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR), archive.name)

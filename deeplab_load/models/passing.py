@@ -8,14 +8,21 @@ import tensorflow as tf
 LARGE = 321 * 321  # Pixels of an image from which on its maps in a batch leave the caches; measured in docs/speed.md.
 
 
-def is_faster_singly(window: tuple[int, int]) -> bool:
-    """Whether images of this height and width pass faster one after the other than at once.
+def leave_caches(window: tuple[int, int]) -> bool:
+    """Whether a batch of images of this height and width leaves the caches between layers: large ones on CPUs do.
 
-    So do large ones on CPUs without oneDNN: what is known of one image stays in the caches from layer to layer. Small
-    ones pass faster at once, since an operation of a few microseconds costs as much to begin; and with oneDNN all do.
+    Exports, whose weights are constants, pass them one after the other: never slower by more than measurements vary.
+    Small ones pass faster at once, since an operation of a few microseconds costs as much to begin.
     """
-    has_gpu = bool(tf.config.list_physical_devices('GPU'))
-    return not has_gpu and window[0] * window[1] >= LARGE and not has_dilated_depthwise()
+    return not tf.config.list_physical_devices('GPU') and window[0] * window[1] >= LARGE
+
+
+def is_faster_singly(window: tuple[int, int]) -> bool:
+    """Whether a model with variables has images of this size faster one after the other than at once.
+
+    With oneDNN, which lays out weights anew at each call, it has not.
+    """
+    return leave_caches(window) and not has_dilated_depthwise()
 
 
 def has_dilated_depthwise() -> bool:

@@ -13,7 +13,7 @@ from deeplab_load import files
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.specs import DatasetSpec
 from deeplab_load.models.foreign import padding_colour
-from deeplab_load.models.passing import has_dilated_depthwise, is_faster_singly
+from deeplab_load.models.passing import has_dilated_depthwise, leave_caches
 from deeplab_load.serving.agreement import Judge, pictures_of
 from deeplab_load.serving.conversion import AGREEMENT, add_formats
 from deeplab_load.serving.formats import SAVED_MODEL
@@ -39,7 +39,7 @@ class ExportOptions:
 
     `formats` are of `formats.FORMATS`. `tiles` cuts images that exceed the crop into tiles, in place of resizing them.
     `portable` takes only operations that every build of TensorFlow has. `batched` computes a whole batch at once, not
-    image after image; by default what is faster here (`models.passing.is_faster_singly`).
+    image after image; by default what is faster here (`models.passing.leave_caches`).
     """
 
     formats: tuple[str, ...] = (SAVED_MODEL,)
@@ -113,7 +113,7 @@ def _save(network: Network, part: pathlib.Path, *, window: Window, spec: Dataset
     with tempfile.TemporaryDirectory() as aside:
         classes = pathlib.Path(aside) / 'classes.json'
         classes.write_text(json.dumps({'classes': spec.classes, 'colours': spec.colours}, indent=1) + '\n')
-        batched = not is_faster_singly(window.crop_size) if options.batched is None else options.batched
+        batched = not leave_caches(window.crop_size) if options.batched is None else options.batched
         module = ServedSegmentor(network, window, tiles=options.tiles, batched=batched, classes=str(classes))
         with tensorflow_writes():
             tf.saved_model.save(module, str(part), signatures=module.signatures())

@@ -86,7 +86,7 @@ class RunDirectory:
         file = self.path / 'config.json'
         if file.exists() and has_begun(self.read_state()):
             before = _read_json(file)
-            advice = 'choose another --run_dir, or go on in a copy: --fork=NEW_DIR'
+            advice = 'choose another --run_dir; most options may change in a copy: --fork=NEW_DIR'
             _refuse_changes(self.path, before, json.loads(json.dumps(config)), set(unbound), advice)
         origin = {k: v for k, v in _read_json(file).items() if k == 'forked_from'} if file.exists() else {}
         files.write_text(file, json.dumps({**config, **origin}, indent=1) + '\n')

@@ -1,5 +1,10 @@
 """A batch at once, or its images one after the other."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +12,7 @@ import tensorflow as tf
 from deeplab_load.evaluation import evaluation
 from deeplab_load.evaluation.evaluation import label_mapper
 from deeplab_load.models import passing
-from deeplab_load.models.passing import is_faster_singly, one_by_one
+from deeplab_load.models.passing import is_faster_singly, leave_caches, one_by_one
 
 from ..serving.conftest import CROP, SMALL, calibrated_segmentor, smooth_noise
 
@@ -26,6 +31,15 @@ def test_large_images_pass_singly_on_cpus_without_onednn(monkeypatch, window, gp
     monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: gpus)
     monkeypatch.setattr(passing, 'has_dilated_depthwise', lambda: onednn)
     assert is_faster_singly(window) == singly
+    assert leave_caches(window) == (singly or (onednn and not gpus))
+
+
+def test_onednn_is_found_where_it_is_on():
+    # On x86 TensorFlow has it on where the processor has AVX-512 VNNI, or where it is asked for.
+    program = 'from deeplab_load.models.passing import has_dilated_depthwise as has; print(has())'
+    environment = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '1'}
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == str(platform.machine() == 'x86_64')
 
 
 @pytest.mark.parametrize('rows', [0, 1, 3])
