@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 
-from tests.storm import Place, differences
+from tests.storm import LARGER, Place, differences
 
 SENTENCE = re.compile(r'deeplab_load: (\S.*) cannot be written: No space left on device; make room .*\n')
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument('--room', type=int, default=200_000, help='bytes that are made free after each failure')
     arguments = parser.parse_args()
     folder, apart = pathlib.Path(arguments.folder), pathlib.Path(tempfile.mkdtemp(prefix='full-disk-'))
-    undisturbed, disturbed = (Place(place / 'run', place / 'data') for place in (apart, folder))
+    undisturbed, disturbed = (Place(place / 'run', place / 'data', LARGER) for place in (apart, folder))
     undisturbed.finish()
     ballast, told, strange = folder / 'ballast', Counter(), []
     fill(ballast)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from tests.storm import PHASES, Place, differences, storm
+from tests.storm import LARGER, PHASES, Place, differences, storm
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = pathlib.Path(arguments.folder or tempfile.mkdtemp(prefix='storm-'))
     began = time.monotonic()
-    undisturbed, disturbed = (Place(folder / name, folder / f'{name}-data') for name in ('undisturbed', 'disturbed'))
+    names = ('undisturbed', 'disturbed')
+    undisturbed, disturbed = (Place(folder / name, folder / f'{name}-data', LARGER) for name in names)
     undisturbed.finish()
     done = storm(disturbed, arguments.kills, arguments.seed, say=lambda words: print(words, flush=True))
     found = differences(disturbed.run, undisturbed.run)

@@ -23,6 +23,7 @@ OPTIONS = (
     '--total_cycles=2', '--adversarial_learning_rate=0.01', '--discriminator_size=32', '--discriminator_alpha=0.25',
     '--discriminator_epochs=1', '--eval_batch_size=10', '--save_every=8',
 )  # fmt: skip
+LARGER = ('--train_split=train', '--pixelwise_epochs=1')  # As many steps, but sets of five shards instead of two.
 PHASES = ('data', 'stage 1', 'baseline', 'maps', 'discriminator', 'adversarial', 'evaluation', 'export')
 STATE = ('load', 'data', 'baseline', 'best', 'sets')  # What of the last state is the same, whatever happened.
 DEADLINE = 600  # Seconds in which a phase must be reached.
@@ -36,15 +37,20 @@ def command(run_dir, data_dir, *more):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run and its data lie."""
+    """Where a run and its data lie, and options beside those of the small run."""
 
     run: pathlib.Path
     data: pathlib.Path
+    options: tuple[str, ...] = ()
 
     def start(self, *more):
         """Starts the job."""
         return subprocess.Popen(
-            command(self.run, self.data, *more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(self.run, self.data, *self.options, *more),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def finish(self, *more):
