@@ -36,7 +36,7 @@ WAITING = 4e9  # Bytes of batches that may wait for an earlier one.
 REACHED = 10  # Seconds in which the dispatcher must answer.
 _AHEAD = 4  # Batches that arrive while others are used.
 _AT_ONCE = 2  # Batches that a worker makes at once: the more, the further they come out of order.
-_ROWS_AT_ONCE = 10
+_ROWS_AT_ONCE = 10  # As tf.map_fn has it.
 
 Element = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 Batch = dict[str, tf.Tensor]

@@ -15,7 +15,7 @@ from deeplab_load.metrics import confusion_matrix
 from deeplab_load.models.folding import folded_in_graph
 from deeplab_load.models.foreign import padding_colour
 from deeplab_load.models.inference import PLAIN, Inference, Model, crop_labels, upsampled_logits
-from deeplab_load.models.passing import is_faster_singly, one_by_one
+from deeplab_load.models.passing import image_by_image, is_faster_singly
 from deeplab_load.reporting.progress import progress
 from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.shortages import memory_for
@@ -110,9 +110,7 @@ def label_mapper(
     if inference.averages:
         (_, logits_stride), network = strides(segmentor), any_size(segmentor)
         mapper = functools.partial(_averaged, network, logits_stride, inference)
-    if not is_faster_singly(crop_size):
-        return mapper
-    return functools.partial(one_by_one, lambda image: mapper(image[tf.newaxis])[0])
+    return functools.partial(image_by_image, mapper) if is_faster_singly(crop_size) else mapper
 
 
 def _averaged(network: Model, logits_stride: int, inference: Inference, images: tf.Tensor) -> tf.Tensor:

@@ -37,6 +37,11 @@ def has_dilated_depthwise() -> bool:
     return True
 
 
+def image_by_image(function: Callable[[tf.Tensor], tf.Tensor], batch: tf.Tensor) -> tf.Tensor:
+    """In a graph: what a function from [batch, ...] to [batch, ...] gives of a batch, image after image."""
+    return one_by_one(lambda image: function(image[tf.newaxis])[0], batch)
+
+
 def one_by_one(function: Callable[[tf.Tensor], Any], rows: tf.Tensor, *, at_once: int = 1) -> Any:
     """In a graph: what a function gives of each row, stacked.
 

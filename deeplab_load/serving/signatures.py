@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from deeplab_load.data.preprocessing import decode_image
 from deeplab_load.models.inference import upsampled_logits
-from deeplab_load.models.passing import one_by_one
+from deeplab_load.models.passing import image_by_image
 from deeplab_load.models.slim import Size, resize_bilinear, resize_nearest
 from deeplab_load.serving.network import Network
 from deeplab_load.serving.upsampling import upsampled_labels
@@ -83,9 +83,7 @@ class ServedSegmentor(tf.Module):
         )
 
     def _computed(self, per_pixel: PerPixel, crops: tf.Tensor) -> tf.Tensor:
-        if self._batched:
-            return per_pixel(crops)
-        return one_by_one(lambda crop: per_pixel(crop[tf.newaxis])[0], crops)
+        return per_pixel(crops) if self._batched else image_by_image(per_pixel, crops)
 
     def _encoded_resized(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """All images as crops of one batch."""

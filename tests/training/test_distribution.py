@@ -111,22 +111,25 @@ def test_a_killed_worker_stops_the_others_and_the_run_goes_on_as_on_one_device(t
     assert output.count('cycle 2  γ') == 2
 
 
-def test_two_workers_take_their_batches_from_an_input_worker(tmp_path, data_dir):
+def test_a_run_of_one_worker_or_two_takes_its_batches_from_an_input_worker(tmp_path, data_dir):
     options = ('--algorithm=pixelwise', '--training_number_of_steps=3')
     service = InputService()
     try:
         service.add_worker()
-        remote = (*options, '--strategy=multi_worker', f'--data_service={service.address}')
-        processes = start(tmp_path / 'remote', data_dir, *remote, workers=2)
+        remote = (*options, f'--data_service={service.address}')
+        processes = start(tmp_path / 'two', data_dir, *remote, '--strategy=multi_worker', workers=2)
+        processes += start(tmp_path / 'remote', data_dir, *remote)
         found = finish(processes + start(tmp_path / 'here', data_dir, *options))
     finally:
         service.end()
-    assert [status for status, _, _ in found] == [0, 0, 0], found
-    remote, here = tmp_path / 'remote', tmp_path / 'here'
+    assert [status for status, _, _ in found] == [0] * 4, found
+    two, remote, here = (tmp_path / name for name in ('two', 'remote', 'here'))
     assert is_copied(remote / 'cache/train', state(remote)['data']['train'])
-    for one, two in zip(events(here), events(remote), strict=True):
-        assert two.get('miou') == (None if one.get('miou') is None else pytest.approx(one['miou'], rel=1e-4))
-    moved = np.abs(np.subtract(state(remote)['baseline'], state(here)['baseline'])).sum()
+    assert [e.get('miou') for e in events(remote)] == [e.get('miou') for e in events(here)]
+    assert state(remote)['baseline'] == state(here)['baseline']
+    for one, other in zip(events(here), events(two), strict=True):
+        assert other.get('miou') == (None if one.get('miou') is None else pytest.approx(one['miou'], rel=1e-4))
+    moved = np.abs(np.subtract(state(two)['baseline'], state(here)['baseline'])).sum()
     assert moved <= 1e-4 * np.sum(state(here)['baseline'])
 
 
