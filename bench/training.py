@@ -29,10 +29,12 @@ import numpy as np
 import tensorflow as tf
 
 from bench.inference import resident
+from deeplab_load import losses
 from deeplab_load.allocation import keep_freed_memory
 from deeplab_load.catalog import Architecture
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.slim import resize_bilinear
 from deeplab_load.serving import onnx
 from deeplab_load.serving.network import OTHERS, folded, frozen
 from deeplab_load.training import steps
@@ -87,14 +89,26 @@ def windows(batch: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 @contextlib.contextmanager
 def plainly() -> Iterator[None]:
-    """Batch norm stays in its layers, and D sees the split."""
+    """Batch norm stays in its layers, D sees the split, and nothing is compiled by XLA."""
 
-    def on_split(model: keras.Model, num_classes: int) -> Callable:
+    def in_tensorflow(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+    def on_labels(model: keras.Model, num_classes: int) -> Callable:
         return lambda images, labels, training: model(
             d.input_of(model, images, tf.one_hot(labels, num_classes)), training=training
         )
 
-    with mock.patch.object(steps, 'folded_in_graph', lambda g: g), mock.patch.object(d, 'on_labels', on_split):
+    layers = {
+        'folded_in_graph': lambda g, training: g,
+        'folded_in_inference': lambda model: model,
+        'on_labels': on_labels,
+    }
+    with (
+        mock.patch.multiple(steps, **layers, enlarge=resize_bilinear),
+        mock.patch.multiple(d, class_split=d.class_split.python_function, enlarge=resize_bilinear),
+        mock.patch.object(losses, 'softmax_cross_entropy', in_tensorflow),
+    ):
         yield
 
 

@@ -78,3 +78,34 @@ def test_two_generated_sets_at_half_weight_equal_one_at_full_weight():
         tf.constant([1.0, 2.0, 2.0]), tf.constant([1.0, 0.0, 0.0]), tf.constant([1.5, 0.75, 0.75])
     )
     assert float(one) == pytest.approx(float(two), rel=1e-6)
+
+
+@pytest.mark.parametrize('scale', [1.0, 300.0, 1e6])
+@pytest.mark.parametrize('dtype', [tf.float32, tf.float64])
+def test_the_compiled_cross_entropy_is_tensorflows(scale, dtype):
+    random = np.random.default_rng(0)
+    logits = tf.constant(scale * random.normal(size=(2, 5, 7, 21)), dtype)
+    labels, weights = (
+        tf.constant(random.integers(0, 21, (2, 5, 7)), tf.int32),
+        tf.constant(random.random((2, 5, 7)), dtype),
+    )
+    outcomes = []
+    for function in (losses.softmax_cross_entropy, tf.nn.sparse_softmax_cross_entropy_with_logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = function(labels=labels, logits=logits)
+            total = tf.reduce_sum(loss * weights)
+        outcomes.append((loss, tape.gradient(total, logits)))
+    for found, expected in zip(*outcomes, strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_compiled_cross_entropy_of_no_pixels_is_empty():
+    assert losses.softmax_cross_entropy(tf.zeros([0, 5, 7], tf.int32), tf.zeros([0, 5, 7, 3])).shape == (0, 5, 7)
+
+
+def test_logits_that_are_not_finite_are_told_by_the_loss():
+    labels = tf.constant([0, 1, 1])
+    logits = tf.constant([[np.nan, 0.0], [np.inf, 0.0], [0.0, np.nan]])
+    assert not np.any(np.isfinite(losses.softmax_cross_entropy(labels, logits)))

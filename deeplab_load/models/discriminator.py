@@ -7,8 +7,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_load.models import slim
-from deeplab_load.models.class_split import split_convolution
-from deeplab_load.models.fused_norm import FusedNorm
+from deeplab_load.models.enlarging import enlarge
 from deeplab_load.replicas import Dropout
 
 BATCH_NORM_MOMENTUM = 0.9  # Keras' 0.99 lags behind trainings of a few hundred steps.
@@ -135,6 +134,7 @@ def input_of(discriminator: keras.Model, images: tf.Tensor, maps: tf.Tensor) -> 
     return class_split(discriminator_images(images, size), maps)
 
 
+@tf.function(jit_compile=True)  # Apart, TensorFlow's operations take seven times as long.
 def class_split(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
     """Splits images by class: image × map[k] for k = 0..K−1, stacked in channels (class k at 3k..3k+2).
 
@@ -153,42 +153,6 @@ def class_split(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
 def discriminator_images(images: tf.Tensor, size: int) -> tf.Tensor:
     """Scales the segmentor's windows `[batch, h, w, 3]`, 0 to 255, to D's `[batch, size, size, 3]` in [−1, 1]."""
     return slim.resize_bilinear(images * (2.0 / 255.0) - 1.0, (size, size))
-
-
-def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]:
-    """D on hard maps, whose split by class is never made: see `split_convolution`.
-
-    Args:
-      discriminator: of `build_discriminator`; its first layer is a convolution.
-      num_classes: K.
-
-    Returns:
-      A function of the segmentor's windows `[batch, h, w, 3]` (0 to 255), of `hard_labels` and of `training`, which
-      gives D's logits `[batch, 1]`, with a gradient to D's variables.
-    """
-    size, channels = discriminator.input_shape[2:]
-    first = next(layer for layer in discriminator.layers if isinstance(layer, keras.layers.Conv2D))
-
-    def counterpart(layer: keras.Layer) -> keras.Layer:
-        if layer is first:
-            return keras.layers.Identity(name=layer.name)
-        return FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer
-
-    features = keras.Input(first.compute_output_shape(discriminator.input_shape)[1:])
-    rest = keras.models.clone_model(discriminator, input_tensors=features, clone_function=counterpart)
-
-    def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
-        # A map alone is the split of an image of ones.
-        seen = tf.ones_like(labels, tf.float32)[..., tf.newaxis] if channels == num_classes else images
-        kernel = tf.convert_to_tensor(first.kernel)
-        x = split_convolution(
-            discriminator_images(seen, size) if seen is images else seen,
-            labels, kernel, strides=first.strides, padding=first.padding,
-        )  # fmt: skip
-        x = tf.nn.bias_add(x, tf.convert_to_tensor(first.bias)) if first.use_bias else x
-        return rest(first.activation(x), training=training)
-
-    return judge
 
 
 def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf.Tensor:
@@ -224,9 +188,19 @@ def generated_maps(logits: tf.Tensor, ground_truth: tf.Tensor, *, size: int, str
     Returns:
       float32 `[batch, size, size, classes]`, zero where the ground truth is void.
     """
-    maps = tf.nn.softmax(slim.resize_bilinear(logits, (size, size)))
-    if straight_through:
-        hard = tf.one_hot(tf.argmax(maps, axis=-1), maps.shape[-1])
-        maps += tf.stop_gradient(hard - maps)
+    maps = tf.nn.softmax(enlarge(logits, (size, size)))
     labels = slim.resize_nearest(tf.cast(ground_truth, tf.float32)[..., None], (size, size))
-    return maps * tf.cast(tf.not_equal(labels, 255.0), tf.float32)
+    seen = tf.not_equal(labels, 255.0)
+    return _hard(maps, seen) if straight_through else maps * tf.cast(seen, tf.float32)
+
+
+def _hard(maps: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
+    """Soft maps made one-hot, with their own gradient; both 0 where nothing is `seen` `[batch, height, width, 1]`."""
+
+    @tf.custom_gradient
+    def harden(soft: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        best = tf.argmax(soft, axis=-1, output_type=tf.int32)
+        hard = tf.one_hot(tf.where(seen[..., 0], best, -1), soft.shape[-1])
+        return hard, lambda upstream: tf.where(seen, upstream, 0.0)
+
+    return harden(maps)

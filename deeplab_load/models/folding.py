@@ -1,12 +1,15 @@
 """Frozen batch normalisation folded into the convolution before it: the same variables, fewer operations."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from deeplab_load.models.enlarging import EnlargeToStride
 from deeplab_load.models.foreign import is_foreign
-from deeplab_load.models.slim import BatchNorm
+from deeplab_load.models.shifting import LARGEST_RATE_APART, dilated_depthwise
+from deeplab_load.models.slim import BatchNorm, ResizeToStride
 
 _NORM = '.BatchNorm'
 
@@ -16,13 +19,14 @@ def norms_of(segmentor: keras.Model) -> dict[str, BatchNorm]:
     return {layer.name.removesuffix(_NORM): layer for layer in segmentor.layers if isinstance(layer, BatchNorm)}
 
 
-def folded_in_graph(segmentor: keras.Model) -> keras.Model:
+def folded_in_graph(segmentor: keras.Model, *, training: bool = False) -> keras.Model:
     """The segmentor with its batch normalisation frozen and, at every call anew, folded into the convolutions.
 
     y = conv(x, W·s) + (β − mean·s) with s = γ / √(variance + ε), which is what the moving averages make of conv(x, W).
 
     Args:
         segmentor: of `build_segmentor`; another one is left as it is.
+        training: for a gradient as well: compiles by XLA, once for each batch size, what takes TensorFlow long.
 
     Returns:
         A model of the same input, output and variables, differentiable in W, γ and β. All its other layers are the
@@ -35,7 +39,10 @@ def folded_in_graph(segmentor: keras.Model) -> keras.Model:
     def counterpart(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, BatchNorm):
             return keras.layers.Identity(name=layer.name)
-        return FoldedConvolution(layer, norms[layer.name]) if layer.name in norms else layer
+        if training and isinstance(layer, ResizeToStride):
+            return EnlargeToStride(layer.stride, name=layer.name)
+        convolve = convolved_in_training if training else convolved
+        return FoldedConvolution(layer, norms[layer.name], convolve) if layer.name in norms else layer
 
     return keras.models.clone_model(segmentor, clone_function=counterpart)
 
@@ -43,16 +50,22 @@ def folded_in_graph(segmentor: keras.Model) -> keras.Model:
 class FoldedConvolution(keras.layers.Layer):
     """A convolution without biases and the frozen batch normalisation after it, as one convolution with biases."""
 
-    def __init__(self, convolution: keras.Layer, norm: BatchNorm, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        convolution: keras.Layer,
+        norm: keras.layers.BatchNormalization,
+        convolve: Callable[[tf.Tensor, tf.Tensor, keras.Layer], tf.Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=convolution.name, **kwargs)
-        self.convolution, self.norm = convolution, norm
+        self.convolution, self.norm, self.convolve = convolution, norm, convolve or convolved
 
     def call(self, x):
         """x [batch, height, width, channels] as the convolution takes it, to what the normalisation returns."""
         norm = self.norm
         statistics = (tf.convert_to_tensor(v) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance))
         kernel, bias = folded_weights(tf.convert_to_tensor(self.convolution.kernel), *statistics, epsilon=norm.epsilon)
-        return tf.nn.bias_add(convolved(x, kernel, self.convolution), bias)
+        return tf.nn.bias_add(self.convolve(x, kernel, self.convolution), bias)
 
     def compute_output_shape(self, input_shape):
         """The convolution's."""
@@ -75,3 +88,12 @@ def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D) -> tf
     """What a convolution layer, depthwise or not, would make of x with another kernel, biases left out."""
     operation = keras.ops.depthwise_conv if isinstance(layer, keras.layers.DepthwiseConv2D) else keras.ops.conv
     return operation(x, kernel, layer.strides, layer.padding, dilation_rate=layer.dilation_rate)
+
+
+def convolved_in_training(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
+    """`convolved`, a depthwise convolution of a large rate as a sum of shifted maps."""
+    rate = layer.dilation_rate[0]
+    is_dilated = isinstance(layer, keras.layers.DepthwiseConv2D) and rate > LARGEST_RATE_APART
+    if is_dilated and kernel.shape[:2] == (3, 3) and layer.padding == 'same' and None not in x.shape[1:]:
+        return dilated_depthwise(x, kernel, rate)
+    return convolved(x, kernel, layer)

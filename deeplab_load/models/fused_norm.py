@@ -19,9 +19,8 @@ class FusedNorm(keras.layers.Layer):
         super().__init__(name=norm.name, **kwargs)
         self.norm = norm
 
-    def call(self, x, training=False, mask=None):
+    def call(self, x, training=False):
         """Normalises x `[batch, height, width, channels]`, and updates the moving averages when training."""
-        del mask  # Keras' layer takes one, so a clone's is called with one.
         if not training:
             return fused_batch_norm(x, self.norm, is_training=False)[0]
         y, mean, variance = fused_batch_norm(x, self.norm, is_training=True)

@@ -294,7 +294,11 @@ class ResizeToStride(keras.layers.Layer):
 
     def call(self, x, image):
         """x [batch, height, width, channels] at the size of `image` divided by the stride (scale_dimension)."""
-        return resize_bilinear(x, [scale_dimension(side, 1.0 / self.stride) for side in spatial_size(image)])
+        return resize_bilinear(x, self.size_of(image))
+
+    def size_of(self, image: tf.Tensor) -> Size:
+        """Height and width of the result, each a plain int where the image's is known."""
+        return tuple(scale_dimension(side, 1.0 / self.stride) for side in spatial_size(image))
 
     def compute_output_shape(self, x_shape, image_shape):
         """[batch, scaled height, scaled width, channels], None where the image's side is unknown."""

@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 from deeplab_load import losses
+from deeplab_load.models.enlarging import enlarge
 from deeplab_load.models.foreign import is_foreign
 from deeplab_load.models.inference import Inference, pyramid_logits
-from deeplab_load.models.slim import resize_bilinear, resize_nearest, spatial_size
+from deeplab_load.models.slim import resize_nearest, spatial_size
 from deeplab_load.restore.names import named_variables, tf1_variables
 from deeplab_load.restore.segmentors import strides
 from deeplab_load.training.recipe import Recipe
@@ -68,7 +69,7 @@ def scale_loss(
     """
     labels = labels[..., tf.newaxis]
     if recipe.upsample_logits:
-        logits = resize_bilinear(logits, spatial_size(labels))
+        logits = enlarge(logits, spatial_size(labels))
     else:
         labels = resize_nearest(labels, spatial_size(logits))
     how: dict[str, Any] = {'ignore_label': ignore_label, 'class_weights': class_weights}

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from deeplab_load import losses, replicas
 from deeplab_load.models import discriminator as d
+from deeplab_load.models.enlarging import enlarge
 from deeplab_load.models.folding import folded_in_graph
-from deeplab_load.models.inference import upsampled_logits
+from deeplab_load.models.judging import folded_in_inference, on_labels
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.objective import (
     gradient_factors,
@@ -57,7 +58,8 @@ def adversarial_step(
     The step takes windows `[batch, h, w, 3]` (0 to 255) and labels uint8 `[batch, h, w]`. With λ = 0 D is not asked.
     Where `train_discriminator` is given, D first takes a step on what it sees of the real maps and of g's.
     """
-    size, network = discriminator.input_shape[1], folded_in_graph(segmentor)
+    size, network = discriminator.input_shape[1], folded_in_graph(segmentor, training=True)
+    judge = folded_in_inference(discriminator)
     targets = [v.value for v in optimizer.variables]
 
     @tf.function
@@ -65,7 +67,7 @@ def adversarial_step(
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(targets)
             logits = network(images, training=False)
-            ce = losses.cross_entropy(labels, upsampled_logits(logits, images.shape[1:3]))
+            ce = losses.cross_entropy(labels, enlarge(logits, images.shape[1:3]))
             adv, d_outcome = tf.zeros(()), None
             if adversarial_weight:
                 maps = d.generated_maps(logits, labels, size=size, straight_through=straight_through)
@@ -74,7 +76,7 @@ def adversarial_step(
                     real = d.hard_maps(labels, labels, num_classes=maps.shape[-1], size=size)
                     with tape.stop_recording():
                         d_outcome = train_discriminator(d.input_of(discriminator, images, real), generated)
-                adv = losses.non_saturating(discriminator(generated, training=False))
+                adv = losses.non_saturating(judge(generated, training=False))
             loss = ce + adversarial_weight * adv
         optimizer.apply(replicas.total(tape.gradient(loss, targets)))
         ce, adv = replicas.total([ce, adv])
@@ -127,7 +129,7 @@ def discriminator_steps(
     discriminator: keras.Model, optimizer: keras.Optimizer, *, num_classes: int
 ) -> tuple[Callable[[dict], DiscriminatorOutcome], Callable[[dict], DiscriminatorOutcome]]:
     """Makes the training step of D and its evaluation on a batch of `data.batches.discriminator_batches`."""
-    size, judge = discriminator.input_shape[1], d.on_labels(discriminator, num_classes)
+    size, judge = discriminator.input_shape[1], on_labels(discriminator, num_classes)
     optimizer.build(discriminator.trainable_variables)
 
     def forward(batch: dict, training: bool) -> tuple[tf.Tensor, DiscriminatorOutcome]:

@@ -10,7 +10,7 @@ from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.folding import convolved, folded_in_graph, folded_weights, norms_of
 from deeplab_load.models.foreign import build_foreign
 
-ASPP = {'atrous_rates': (1, 2), 'decoder_output_stride': 4, 'depth_multiplier': 0.1}
+ASPP = {'atrous_rates': (1, 6), 'decoder_output_stride': 4, 'depth_multiplier': 0.1}
 NETWORKS = {
     'aspp and decoder': Architecture('mobilenet_v2', 5, 16, **ASPP),
     'explicit padding': Architecture('resnet_v1_18', 5, 16),
@@ -43,9 +43,11 @@ def outcome(model, variables):
     return run(images(33))
 
 
-def test_logits_and_gradients_are_those_of_the_segmentor(segmentor):
+@pytest.mark.parametrize('training', [False, True])
+def test_logits_and_gradients_are_those_of_the_segmentor(segmentor, training):
     variables = segmentor.trainable_variables
-    (expected, plain), (logits, gradients) = (outcome(m, variables) for m in (segmentor, folded_in_graph(segmentor)))
+    folded = folded_in_graph(segmentor, training=training)
+    (expected, plain), (logits, gradients) = (outcome(m, variables) for m in (segmentor, folded))
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     norms, folded_norms = (np.array([np.linalg.norm(g) for g in found]) for found in (plain, gradients))

@@ -1,0 +1,68 @@
+"""The discriminator D as the steps ask it: what its layers compute, in fewer and faster operations."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import keras
+import tensorflow as tf
+
+from deeplab_load.models.class_split import split_convolution
+from deeplab_load.models.discriminator import discriminator_images
+from deeplab_load.models.folding import FoldedConvolution
+from deeplab_load.models.fused_norm import FusedNorm
+
+
+def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]:
+    """D on hard maps, whose split by class is never made: see `split_convolution`.
+
+    Args:
+      discriminator: of `build_discriminator`: a chain of layers that begins with a convolution.
+      num_classes: K.
+
+    Returns:
+      A function of the segmentor's windows `[batch, h, w, 3]` (0 to 255), of `hard_labels` and of `training`, which
+      gives D's logits `[batch, 1]`, with a gradient to D's variables.
+    """
+    size, channels = discriminator.input_shape[2:]
+    first, *after = _layers(discriminator)
+    features = keras.Input(first.compute_output_shape(discriminator.input_shape)[1:])
+    fused = [FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer for layer in after]
+    rest = keras.Sequential([features, *fused])
+
+    def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
+        # A map alone is the split of an image of ones.
+        alone = channels == num_classes
+        seen = tf.ones_like(labels, tf.float32)[..., tf.newaxis] if alone else discriminator_images(images, size)
+        kernel = tf.convert_to_tensor(first.kernel)
+        x = split_convolution(seen, labels, kernel, strides=first.strides, padding=first.padding)
+        x = tf.nn.bias_add(x, tf.convert_to_tensor(first.bias)) if first.use_bias else x
+        return rest(first.activation(x), training=training)
+
+    return judge
+
+
+def folded_in_inference(discriminator: keras.Model) -> keras.Model:
+    """D in inference mode, its batch normalisation folded into its convolutions at every call anew.
+
+    Args:
+      discriminator: of `build_discriminator`: a chain of layers.
+
+    Returns:
+      A model of the same input, output and variables, for calls with training=False.
+    """
+    layers = _layers(discriminator)
+    norms = {layer: after for layer, after in pairwise(layers) if _is_normalised(layer, after)}
+    folded = [FoldedConvolution(layer, norms[layer]) if layer in norms else layer for layer in layers]
+    kept = [layer for layer in folded if layer not in norms.values()]
+    return keras.Sequential([keras.Input(discriminator.input_shape[1:]), *kept])
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+def _is_normalised(layer: keras.Layer, after: keras.Layer) -> bool:
+    """Whether a layer is a convolution alone, and the one after it its batch normalisation."""
+    is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+    is_alone = is_convolution and not layer.use_bias and layer.activation is keras.activations.linear
+    return is_alone and isinstance(after, keras.layers.BatchNormalization)

@@ -1,0 +1,105 @@
+"""D on labels and D folded: the outputs and gradients of its layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab_load.models import discriminator as d
+from deeplab_load.models.fused_norm import FusedNorm
+from deeplab_load.models.judging import folded_in_inference, on_labels
+
+CLASSES = 5
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_the_fused_normalisation_is_kerass(training):
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(2.0, 3.0, (2, 5, 7, 4)), tf.float32)
+    outcomes = []
+    for fused in (False, True):
+        norm = keras.layers.BatchNormalization(momentum=0.9)
+        norm.build(x.shape)
+        norm.set_weights([np.linspace(0.5, 2, 4), np.arange(4.0), np.arange(4.0), np.linspace(1, 3, 4)])
+        layer = FusedNorm(norm) if fused else norm
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+            loss = tf.reduce_sum(tf.sin(y))
+        outcomes.append([y, *tape.gradient(loss, [x, norm.gamma.value, norm.beta.value]), *norm.get_weights()])
+    for expected, found in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def some_truth(side):
+    """Labels with void pixels, and of one class in the first image."""
+    truth = np.random.default_rng(side).choice([*range(CLASSES), 255], (3, side, side))
+    truth[0] = 2
+    return tf.constant(truth, tf.uint8)
+
+
+@pytest.mark.parametrize(('network', 'sees'), [('mobilenet', 'image_split'), ('cnn', 'label_map')])
+def test_d_on_labels_is_d_on_the_split(network, sees):
+    model = d.build_discriminator(CLASSES, network=network, sees=sees, size=64, alpha=0.25, dropout=0.0)
+    windows_of_segmentor = tf.random.stateless_uniform([3, 72, 72, 3], [0, 1], maxval=255.0)
+    truth = some_truth(72)
+    labels = d.hard_labels(truth, truth, 64)
+    seen = d.input_of(model, windows_of_segmentor, tf.one_hot(labels, CLASSES))
+    judge = on_labels(model, CLASSES)
+    state = model.get_weights()
+    outcomes = []
+    for logits in (lambda: model(seen, training=True), lambda: judge(windows_of_segmentor, labels, True)):
+        model.set_weights(state)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.sin(logits()))
+        gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        outcomes.append([loss, *gradients, *model.get_weights()])
+    for expected, found in zip(*outcomes, strict=True):
+        scale = max(np.abs(expected).max(), 1e-3)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize(
+    ('network', 'sees', 'norms'),
+    [
+        ('mobilenet', 'image_split', 0),
+        ('cnn', 'label_map', 0),
+        ('vgg16', 'image_split', 0),
+        ('biased', 'image_split', 1),
+    ],
+)
+def test_d_in_inference_mode_is_d_with_its_batch_norm_folded(network, sees, norms):
+    model = biased() if network == 'biased' else d.build_discriminator(CLASSES, network=network, sees=sees, size=64)
+    images = tf.random.stateless_uniform([3, 72, 72, 3], [0, 1], maxval=255.0)
+    logits = tf.random.stateless_normal([3, 9, 9, CLASSES], [1, 2])
+    truth, judge = some_truth(72), folded_in_inference(model)
+    tf.function(model)(d.input_of(model, images, d.generated_maps(logits, truth, size=64, straight_through=False)))
+    random = np.random.default_rng(0)
+    model.set_weights([w * random.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])  # Read at each call.
+    outcomes = []
+
+    @tf.function
+    def fast(split):
+        return judge(split, training=False)
+
+    for logit in (lambda split: model(split, training=False), fast):
+        split = d.input_of(model, images, d.generated_maps(logits, truth, size=64, straight_through=False))
+        with tf.GradientTape() as tape:
+            tape.watch(split)
+            y = logit(split)
+            loss = tf.reduce_sum(tf.sin(y))
+        outcomes.append((y, tape.gradient(loss, split)))
+    for expected, found in zip(*outcomes, strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())  # ReLUs turn.
+    graph = fast.get_concrete_function(split).graph
+    assert sum('BatchNorm' in o.type or o.type == 'Rsqrt' for o in graph.get_operations()) == norms
+
+
+def biased():
+    """A D whose convolution has biases and an activation before batch norm: nothing to be folded."""
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Conv2D(8, 3, activation='relu'), keras.layers.BatchNormalization()]
+    return keras.Sequential(
+        [keras.Input((64, 64, 3 * CLASSES)), *layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
+    )
