@@ -166,9 +166,10 @@ def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf
     Returns:
       int32 `[batch, size, size]`.
     """
-    both = tf.cast(tf.stack([label_maps, ground_truth], axis=-1), tf.float32)
-    both = tf.cast(slim.resize_nearest(both, (size, size)), tf.int32)
-    return tf.where(both[..., 1] == 255, -1, both[..., 0])
+    labels, truth = (
+        slim.resize_nearest(maps[..., tf.newaxis], (size, size))[..., 0] for maps in (label_maps, ground_truth)
+    )
+    return tf.where(truth == 255, -1, tf.cast(labels, tf.int32))
 
 
 def hard_maps(label_maps: tf.Tensor, ground_truth: tf.Tensor, *, num_classes: int, size: int) -> tf.Tensor:

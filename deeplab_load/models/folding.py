@@ -84,10 +84,10 @@ def folded_weights(
     return kernel * by_channel, beta - mean * scale
 
 
-def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
-    """What a convolution layer, depthwise or not, would make of x with another kernel, biases left out."""
+def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, padding: str | None = None) -> tf.Tensor:
+    """What a convolution layer, depthwise or not, would make of x with another kernel or padding, biases left out."""
     operation = keras.ops.depthwise_conv if isinstance(layer, keras.layers.DepthwiseConv2D) else keras.ops.conv
-    return operation(x, kernel, layer.strides, layer.padding, dilation_rate=layer.dilation_rate)
+    return operation(x, kernel, layer.strides, padding or layer.padding, dilation_rate=layer.dilation_rate)
 
 
 def convolved_in_training(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:

@@ -25,14 +25,15 @@ class FusedNorm(keras.layers.Layer):
             return fused_batch_norm(x, self.norm, is_training=False)[0]
         y, mean, variance = fused_batch_norm(x, self.norm, is_training=True)
         number = tf.cast(tf.size(x[..., 0]), tf.float32)
-        self._average(self.norm.moving_mean, mean)
-        self._average(self.norm.moving_variance, variance * ((number - 1.0) / number))
+        update_averages(self.norm, mean, variance * ((number - 1.0) / number))
         return y
-
-    def _average(self, moving, batch):
-        momentum = self.norm.momentum
-        moving.assign(moving * momentum + tf.stop_gradient(batch) * (1.0 - momentum))
 
     def compute_output_shape(self, input_shape):
         """The input's shape."""
         return input_shape
+
+
+def update_averages(norm: keras.layers.BatchNormalization, mean: tf.Tensor, variance: tf.Tensor) -> None:
+    """Updates a layer's moving averages by the mean and the biased variance of a batch, as Keras does."""
+    for moving, batch in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+        moving.assign(moving * norm.momentum + tf.stop_gradient(batch) * (1.0 - norm.momentum))

@@ -10,6 +10,7 @@ from deeplab_load.models.class_split import split_convolution
 from deeplab_load.models.discriminator import discriminator_images
 from deeplab_load.models.folding import FoldedConvolution
 from deeplab_load.models.fused_norm import FusedNorm
+from deeplab_load.models.recomputing import blocks
 
 
 def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]:
@@ -25,9 +26,10 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
     """
     size, channels = discriminator.input_shape[2:]
     first, *after = _layers(discriminator)
-    features = keras.Input(first.compute_output_shape(discriminator.input_shape)[1:])
+    shape = first.compute_output_shape(discriminator.input_shape)
+    compiled, after = blocks(after, shape)
     fused = [FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer for layer in after]
-    rest = keras.Sequential([features, *fused])
+    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *fused])
 
     def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         # A map alone is the split of an image of ones.

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load.models import discriminator as d
+from deeplab_load.models import recomputing
 from deeplab_load.models.fused_norm import FusedNorm
 from deeplab_load.models.judging import folded_in_inference, on_labels
 
@@ -38,12 +39,21 @@ def some_truth(side):
     return tf.constant(truth, tf.uint8)
 
 
-@pytest.mark.parametrize(('network', 'sees'), [('mobilenet', 'image_split'), ('cnn', 'label_map')])
-def test_d_on_labels_is_d_on_the_split(network, sees):
-    model = d.build_discriminator(CLASSES, network=network, sees=sees, size=64, alpha=0.25, dropout=0.0)
+@pytest.mark.parametrize(
+    ('network', 'sees', 'size', 'smallest'),
+    [
+        ('mobilenet', 'image_split', 64, 1),
+        ('mobilenet', 'image_split', 65, 1000),  # MobileNet pads as SAME does only where sides are even.
+        ('mobilenet', 'label_map', 64, recomputing.SMALLEST),
+        ('cnn', 'label_map', 64, 1),
+    ],
+)
+def test_d_on_labels_is_d_on_the_split(monkeypatch, network, sees, size, smallest):
+    monkeypatch.setattr(recomputing, 'SMALLEST', smallest)
+    model = d.build_discriminator(CLASSES, network=network, sees=sees, size=size, alpha=0.25, dropout=0.0)
     windows_of_segmentor = tf.random.stateless_uniform([3, 72, 72, 3], [0, 1], maxval=255.0)
     truth = some_truth(72)
-    labels = d.hard_labels(truth, truth, 64)
+    labels = d.hard_labels(truth, truth, size)
     seen = d.input_of(model, windows_of_segmentor, tf.one_hot(labels, CLASSES))
     judge = on_labels(model, CLASSES)
     state = model.get_weights()
@@ -103,3 +113,17 @@ def biased():
     return keras.Sequential(
         [keras.Input((64, 64, 3 * CLASSES)), *layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
     )
+
+
+@pytest.mark.parametrize(
+    ('network', 'size', 'number', 'after'),
+    [('mobilenet', 224, 12, 'conv_pw_12_bn'), ('mobilenet', 32, 0, 'conv1_bn'), ('cnn', 224, 0, 'leaky_re_lu')],
+)
+def test_large_maps_of_mobilenet_are_in_blocks(network, size, number, after):
+    model = d.build_discriminator(CLASSES, network=network, size=size)
+    first, *layers = model.layers[1:]
+    blocks, rest = recomputing.blocks(layers, first.compute_output_shape(model.input_shape))
+    assert [len(block.units) for block in blocks] == [2] * number
+    assert rest[0].name.startswith(after)
+    if blocks:
+        assert blocks[-1].compute_output_shape((None, 14, 14, 512)) == (None, 7, 7, 1024)
