@@ -5,6 +5,7 @@ Where a step runs on several replicas, each returns this replica's share of the 
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from deeplab_load import replicas
@@ -84,7 +85,7 @@ def softmax_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
       logits: `[..., classes]`.
 
     Returns:
-      −log softmax(z)[y], `[...]`, with its first derivative by the logits.
+      −log softmax(z)[y], `[...]`, with its first derivative by the logits; NaN where y is no class.
     """
 
     @tf.custom_gradient
@@ -100,8 +101,9 @@ def _cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.
     """The losses, the largest logits m, and log Σ_i exp (z_i − m)."""
     largest = tf.reduce_max(logits, axis=-1)
     total = tf.math.log(tf.reduce_sum(tf.exp(logits - largest[..., tf.newaxis]), axis=-1))
-    chosen = tf.reduce_sum(tf.where(_is_class(labels, logits), logits, 0), axis=-1)
-    return total + (largest - chosen), largest, total
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
+    chosen = tf.gather(logits, tf.where(is_class, labels, 0), batch_dims=labels.shape.rank)
+    return tf.where(is_class, total + (largest - chosen), np.nan), largest, total
 
 
 @tf.function(jit_compile=True)
@@ -109,12 +111,7 @@ def _cross_entropy_gradient(
     labels: tf.Tensor, logits: tf.Tensor, largest: tf.Tensor, total: tf.Tensor, upstream: tf.Tensor
 ) -> tf.Tensor:
     soft = tf.exp(logits - largest[..., tf.newaxis] - total[..., tf.newaxis])
-    return (soft - tf.cast(_is_class(labels, logits), soft.dtype)) * upstream[..., tf.newaxis]
-
-
-def _is_class(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """One-hot labels, as bool."""
-    return labels[..., tf.newaxis] == tf.range(tf.shape(logits)[-1], dtype=labels.dtype)
+    return (soft - tf.one_hot(labels, logits.shape[-1], dtype=soft.dtype)) * upstream[..., tf.newaxis]
 
 
 def balancing_weights(labels: tf.Tensor, mean_counts: tf.Tensor, *, ignore_label: int = 255) -> tf.Tensor:

@@ -105,6 +105,11 @@ def test_the_compiled_cross_entropy_of_no_pixels_is_empty():
     assert losses.softmax_cross_entropy(tf.zeros([0, 5, 7], tf.int32), tf.zeros([0, 5, 7, 3])).shape == (0, 5, 7)
 
 
+def test_a_label_that_is_no_class_makes_the_loss_nan():
+    found = losses.softmax_cross_entropy(tf.constant([-1, 0, 1, 2, 255]), tf.zeros([5, 2]))
+    np.testing.assert_array_equal(np.isnan(found), [True, False, False, True, True])
+
+
 def test_logits_that_are_not_finite_are_told_by_the_loss():
     labels = tf.constant([0, 1, 1])
     logits = tf.constant([[np.nan, 0.0], [np.inf, 0.0], [0.0, np.nan]])

@@ -125,6 +125,16 @@ def pixelwise_step(
     return step
 
 
+# A batch of `data.batches.discriminator_batches`, of any number of maps: their last batches are smaller.
+OF_DISCRIMINATOR = {
+    'image': tf.TensorSpec([None, None, None, 3], tf.float32),
+    'label_map': tf.TensorSpec([None, None, None], tf.uint8),
+    'ground_truth': tf.TensorSpec([None, None, None], tf.uint8),
+    'real': tf.TensorSpec([None], tf.float32),
+    'weight': tf.TensorSpec([None], tf.float32),
+}
+
+
 def discriminator_steps(
     discriminator: keras.Model, optimizer: keras.Optimizer, *, num_classes: int
 ) -> tuple[Callable[[dict], DiscriminatorOutcome], Callable[[dict], DiscriminatorOutcome]]:
@@ -137,14 +147,14 @@ def discriminator_steps(
         logits = judge(batch['image'], labels, training)
         return _judge(logits[:, 0], batch['real'], batch['weight'])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[OF_DISCRIMINATOR])
     def train(batch: dict) -> DiscriminatorOutcome:
         with tf.GradientTape() as tape:
             loss, outcome = forward(batch, training=True)
         _descend(discriminator, optimizer, tape, loss, rows=tf.size(batch['real']))
         return outcome
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[OF_DISCRIMINATOR])
     def evaluate(batch: dict) -> DiscriminatorOutcome:
         return forward(batch, training=False)[1]
 
