@@ -141,20 +141,23 @@ def discriminator_steps(
     """Makes the training step of D and its evaluation on a batch of `data.batches.discriminator_batches`."""
     size, judge = discriminator.input_shape[1], on_labels(discriminator, num_classes)
     optimizer.build(discriminator.trainable_variables)
+    # Several replicas are called with all their slices at once, which no signature describes.
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    traced = tf.function(input_signature=[OF_DISCRIMINATOR]) if alone else tf.function(reduce_retracing=True)
 
     def forward(batch: dict, training: bool) -> tuple[tf.Tensor, DiscriminatorOutcome]:
         labels = d.hard_labels(batch['label_map'], batch['ground_truth'], size)
         logits = judge(batch['image'], labels, training)
         return _judge(logits[:, 0], batch['real'], batch['weight'])
 
-    @tf.function(input_signature=[OF_DISCRIMINATOR])
+    @traced
     def train(batch: dict) -> DiscriminatorOutcome:
         with tf.GradientTape() as tape:
             loss, outcome = forward(batch, training=True)
         _descend(discriminator, optimizer, tape, loss, rows=tf.size(batch['real']))
         return outcome
 
-    @tf.function(input_signature=[OF_DISCRIMINATOR])
+    @traced
     def evaluate(batch: dict) -> DiscriminatorOutcome:
         return forward(batch, training=False)[1]
 
