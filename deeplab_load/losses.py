@@ -78,7 +78,7 @@ def _pixel_losses(
 
 
 def softmax_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.sparse_softmax_cross_entropy_with_logits`, compiled by XLA: on CPUs less than two thirds of the time.
+    """`tf.nn.sparse_softmax_cross_entropy_with_logits`, compiled by XLA: on CPUs half of the time.
 
     Args:
       labels: integers `[...]` in 0..classes−1.

@@ -26,7 +26,7 @@ def enlarge(images: tf.Tensor, size: Size) -> tf.Tensor:
 
     @tf.custom_gradient
     def resize(images: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        return resize_bilinear(images, size), lambda upstream: _gathered(upstream, sides, size)
+        return resize_bilinear(images, size), lambda upstream: tf.cast(_gathered(upstream, sides, size), images.dtype)
 
     return resize(images)
 

@@ -44,6 +44,16 @@ def test_values_and_gradient_are_tensorflows(sides, size):
     np.testing.assert_allclose(gradient, plain, rtol=0, atol=1e-6 * np.abs(plain).max())
 
 
+def test_a_batch_without_images_has_an_empty_gradient():
+    (values, gradient), _ = outcome(enlarge, tf.zeros([0, 9, 9, 5]), (33, 33))
+    assert (values.shape, gradient.shape) == ((0, 33, 33, 5), (0, 9, 9, 5))
+
+
+def test_the_gradient_has_the_type_of_the_images():
+    (_, gradient), _ = outcome(enlarge, tf.ones([1, 3, 3, 2], tf.float16), (5, 5))
+    assert gradient.dtype == tf.float16
+
+
 def test_two_pixels_made_many_have_tensorflows_gradient():
     images = tf.random.stateless_normal([2, 2, 2, 3], [1, 2])
     (_, expected), _ = outcome(resize_bilinear, images, (33, 33))

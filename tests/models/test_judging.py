@@ -57,6 +57,9 @@ def test_d_on_labels_is_d_on_the_split(monkeypatch, network, sees, size, smalles
     seen = d.input_of(model, windows_of_segmentor, tf.one_hot(labels, CLASSES))
     judge = on_labels(model, CLASSES)
     state = model.get_weights()
+    np.testing.assert_allclose(
+        judge(windows_of_segmentor, labels, False), model(seen, training=False), rtol=0, atol=1e-6
+    )
     outcomes = []
     for logits in (lambda: model(seen, training=True), lambda: judge(windows_of_segmentor, labels, True)):
         model.set_weights(state)
