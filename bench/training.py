@@ -1,10 +1,11 @@
 """Training steps beside the same steps without what makes them fast: `python -m bench.training [--turns=15]`.
 
-- The adversarial step of g (λ > 0, D the article's MobileNet): frozen batch norm folded in the graph, or as layers.
+- The adversarial step of g (λ > 0, D the article's MobileNet), or with frozen batch norm as layers and nothing compiled
+  by XLA.
 - The same step with λ = 0, cross-entropy alone; and that in PyTorch, eager, with batch norm layers, where it is
   installed.
-- The step of D: its first convolution computed from image and labels with fused batch norm, or the image split by class
-  in the graph.
+- The step of D: its first convolution computed from image and labels, batch norm compiled and most maps made again; or
+  the image split by class in the graph, and Keras' layers.
 
 Each kind has a process of its own, and they take turns (A B A B) on the same batches in memory; the others wait. Ours
 keeps what is freed, as the commands do. A line of JSON for each tells percentiles of the seconds, the median as a

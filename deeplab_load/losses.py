@@ -87,6 +87,10 @@ def softmax_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Returns:
       −log softmax(z)[y], `[...]`, with its first derivative by the logits; NaN where y is no class.
     """
+    if tf.config.list_physical_devices(
+        'GPU'
+    ):  # There XLA needs a library of CUDA's that may be missing for exp and log.
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
     @tf.custom_gradient
     def losses_of(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:

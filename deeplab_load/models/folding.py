@@ -92,8 +92,8 @@ def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, pa
 
 def convolved_in_training(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
     """`convolved`, a depthwise convolution of a large rate as a sum of shifted maps."""
-    rate = layer.dilation_rate[0]
-    is_dilated = isinstance(layer, keras.layers.DepthwiseConv2D) and rate > LARGEST_RATE_APART
+    rate, of_columns = layer.dilation_rate
+    is_dilated = isinstance(layer, keras.layers.DepthwiseConv2D) and rate == of_columns > LARGEST_RATE_APART
     if is_dilated and kernel.shape[:2] == (3, 3) and layer.padding == 'same' and None not in x.shape[1:]:
         return dilated_depthwise(x, kernel, rate)
     return convolved(x, kernel, layer)

@@ -117,7 +117,7 @@ def _unit(layers: Sequence[keras.Layer]) -> Unit | None:
     is_norm = type(norm) is keras.layers.BatchNormalization
     is_relu = isinstance(relu, keras.layers.ReLU) and not relu.negative_slope and not relu.threshold
     is_convolution = isinstance(convolution, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-    if not (is_norm and is_relu and is_convolution) or convolution.use_bias:
+    if not (is_norm and is_relu and is_convolution) or convolution.use_bias or convolution.dilation_rate != (1, 1):
         return None
     return Unit(norm, relu, pad, convolution) if convolution.activation is keras.activations.linear else None
 

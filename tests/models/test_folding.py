@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.models.deeplab import build_segmentor
-from deeplab_load.models.folding import convolved, folded_in_graph, folded_weights, norms_of
+from deeplab_load.models.folding import convolved, convolved_in_training, folded_in_graph, folded_weights, norms_of
 from deeplab_load.models.foreign import build_foreign
 
 ASPP = {'atrous_rates': (1, 6), 'decoder_output_stride': 4, 'depth_multiplier': 0.1}
@@ -99,6 +99,25 @@ def test_float64_gradients_are_the_unfolded_ones_to_1e_9(layer, channels):
         outcomes.append([y, *tape.gradient(loss, [x, kernel, gamma, beta])])
     for expected, found in zip(*outcomes, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize('rates', [(1, 1), (4, 4), (6, 6), (18, 18), (6, 3), (18, 15), (6, 21)])
+@pytest.mark.parametrize('kind', [keras.layers.Conv2D, keras.layers.DepthwiseConv2D])
+def test_in_training_a_convolution_of_any_dilation_is_the_layers(kind, rates):
+    arguments = {'filters': 3} if kind is keras.layers.Conv2D else {}
+    layer = kind(kernel_size=3, padding='same', dilation_rate=rates, use_bias=False, **arguments)
+    layer.build((2, 21, 23, 4))
+    random = np.random.default_rng(0)
+    x, kernel = (tf.constant(random.normal(size=s), tf.float32) for s in ((2, 21, 23, 4), layer.kernel.shape))
+    outcomes = []
+    for convolve in (convolved, convolved_in_training):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = convolve(x, kernel, layer)
+            loss = tf.reduce_sum(tf.sin(y))
+        outcomes.append([y, *tape.gradient(loss, [x, kernel])])
+    for expected, found in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
 
 
 def test_another_segmentor_stays_as_it_is():
