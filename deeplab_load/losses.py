@@ -87,9 +87,8 @@ def softmax_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Returns:
       −log softmax(z)[y], `[...]`, with its first derivative by the logits; NaN where y is no class.
     """
-    if tf.config.list_physical_devices(
-        'GPU'
-    ):  # There XLA needs a library of CUDA's that may be missing for exp and log.
+    # On GPUs XLA needs a library of CUDA's for exp and log that may be missing.
+    if tf.config.list_physical_devices('GPU'):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
     @tf.custom_gradient

@@ -72,6 +72,12 @@ class FoldedConvolution(keras.layers.Layer):
         return self.convolution.compute_output_shape(input_shape)
 
 
+def is_bare_convolution(layer: keras.Layer) -> bool:
+    """Whether a layer is a convolution, depthwise or not, with neither biases nor an activation."""
+    is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+    return is_convolution and not layer.use_bias and layer.activation is keras.activations.linear
+
+
 def folded_weights(
     kernel: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, *, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from deeplab_load.models.class_split import split_convolution
 from deeplab_load.models.discriminator import discriminator_images
-from deeplab_load.models.folding import FoldedConvolution
+from deeplab_load.models.folding import FoldedConvolution, is_bare_convolution
 from deeplab_load.models.fused_norm import FusedNorm
 from deeplab_load.models.recomputing import blocks
 
@@ -65,6 +65,4 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
 
 def _is_normalised(layer: keras.Layer, after: keras.Layer) -> bool:
     """Whether a layer is a convolution alone, and the one after it its batch normalisation."""
-    is_convolution = isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-    is_alone = is_convolution and not layer.use_bias and layer.activation is keras.activations.linear
-    return is_alone and isinstance(after, keras.layers.BatchNormalization)
+    return is_bare_convolution(layer) and isinstance(after, keras.layers.BatchNormalization)

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_load.models.compiled_norm import Norm, moments, norm_relu, norm_relu_gradients
-from deeplab_load.models.folding import convolved
+from deeplab_load.models.folding import convolved, is_bare_convolution
 from deeplab_load.models.fused_norm import update_averages
 from deeplab_load.models.slim import fused_batch_norm
 
@@ -116,10 +116,8 @@ def _unit(layers: Sequence[keras.Layer]) -> Unit | None:
     convolution = after[0]
     is_norm = type(norm) is keras.layers.BatchNormalization
     is_relu = isinstance(relu, keras.layers.ReLU) and not relu.negative_slope and not relu.threshold
-    is_convolution = isinstance(convolution, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-    if not (is_norm and is_relu and is_convolution) or convolution.use_bias or convolution.dilation_rate != (1, 1):
-        return None
-    return Unit(norm, relu, pad, convolution) if convolution.activation is keras.activations.linear else None
+    is_convolution = is_bare_convolution(convolution) and convolution.dilation_rate == (1, 1)
+    return Unit(norm, relu, pad, convolution) if is_norm and is_relu and is_convolution else None
 
 
 def _trained(units: Sequence[Unit], x: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -10,7 +10,7 @@ from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.folding import convolved, convolved_in_training, folded_in_graph, folded_weights, norms_of
 from deeplab_load.models.foreign import build_foreign
 
-ASPP = {'atrous_rates': (1, 6), 'decoder_output_stride': 4, 'depth_multiplier': 0.1}
+ASPP = {'atrous_rates': (1, 2, 6), 'decoder_output_stride': 4, 'depth_multiplier': 0.1}
 NETWORKS = {
     'aspp and decoder': Architecture('mobilenet_v2', 5, 16, **ASPP),
     'explicit padding': Architecture('resnet_v1_18', 5, 16),
