@@ -1,5 +1,6 @@
 """The processes of tf.data service that make batches: a dispatcher, and workers."""
 
+import os
 import signal
 import socket
 
@@ -60,11 +61,12 @@ def _require_free(port: int) -> None:
 
 def _wait(server: object, words: str) -> None:
     """Says that it is ready and waits for a signal; the server lives as long as this."""
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-        say(words)
-        while True:
-            signal.pause()
-    except KeyboardInterrupt:
-        say('stopped.')
+    # Each signal writes a byte, so that one that comes before the wait ends it too: signal.pause() would miss it.
+    came, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
+    say(words)
+    os.read(came, 1)
+    say('stopped.')

@@ -223,7 +223,10 @@ def test_an_address_where_nothing_listens_is_told(voc_train, tmp_path):
 def test_the_processes_stop_at_a_signal(processes):
     worker = start('worker', f'--dispatcher={processes.address}')
     os.kill(worker.pid, signal.SIGTERM)
-    output, _ = worker.communicate(timeout=60)
+    try:
+        output, _ = worker.communicate(timeout=60)
+    finally:
+        worker.kill()
     assert (worker.returncode, output) == (0, 'stopped.\n')
 
 
