@@ -1,5 +1,6 @@
 """A dispatcher and workers of tf.data service on this machine, for tests."""
 
+import atexit
 import socket
 import subprocess
 import sys
@@ -20,17 +21,26 @@ def start(*arguments):
 
 
 class InputService:
-    """A dispatcher and its workers."""
+    """A dispatcher and its workers.
+
+    The dispatcher lives as long as the tests' process: to one that is gone, clients that still wait for a batch in this
+    process would complain once a second, whatever is tested then.
+    """
 
     def __init__(self):
         self.address = f'grpc://localhost:{free_port()}'
-        self.dispatcher = start('dispatcher', f'--port={self.address.rpartition(":")[2]}')
+        dispatcher = start('dispatcher', f'--port={self.address.rpartition(":")[2]}')
+        atexit.register(end, dispatcher)
         self.workers = []
 
     def add_worker(self):
         self.workers.append(start('worker', f'--dispatcher={self.address}'))
 
     def end(self):
-        for process in (*self.workers, self.dispatcher):
-            process.kill()
-            process.communicate()
+        for worker in self.workers:
+            end(worker)
+
+
+def end(process):
+    process.kill()
+    process.communicate()

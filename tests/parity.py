@@ -1,7 +1,8 @@
 """Ten steps of every training on numbers of devices or of processes, to compare their losses and what they train.
 
 `python -m tests.parity STRATEGY:REPLICAS,... BATCH FOLDER` prints a JSON object: for each strategy the losses of each
-training and the norm of its variables, and the counts of an evaluation. It prepares the built-in data set in FOLDER.
+training and the norm of its variables, and the counts of an evaluation, in batches and image after image. It prepares
+the built-in data set in FOLDER.
 """
 
 import json
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from unittest import mock
 
 STEPS = 10
 DEADLINE = 600  # Seconds.
@@ -74,7 +76,8 @@ def _trained(strategy, batch, folder):
         'discriminator, one couple': lambda: one_couple(distribution, examples),
     }
     trained = {name: train() for name, train in trainings.items()}
-    return {'trainings': trained, 'counts': evaluation(distribution, examples, batch)}
+    counts = [evaluation(distribution, examples, batch, singly) for singly in (False, True)]
+    return {'trainings': trained, 'counts': counts}
 
 
 def _report(losses, variables, seconds):
@@ -205,14 +208,14 @@ def one_couple(distribution, examples):
     return _retrained(_trainer(distribution, model), distribution, examples.subset(examples.ids[:1]), 4)
 
 
-def evaluation(distribution, examples, batch):
+def evaluation(distribution, examples, batch, singly):
     """The confusion matrix of an untrained segmentor on three batches, of which the last has one image."""
-    from deeplab_load.evaluation.evaluation import Evaluator
+    from deeplab_load.evaluation import evaluation as module
 
     size = (97, 129)
-    judge = Evaluator(
-        _segmentor(distribution, False, size), crop_size=size, batch_size=batch, distribution=distribution
-    )
+    segmentor = _segmentor(distribution, False, size)
+    with mock.patch.object(module, 'is_faster_singly', return_value=singly):
+        judge = module.Evaluator(segmentor, crop_size=size, batch_size=batch, distribution=distribution)
     return judge.confusion(examples.subset(examples.ids[: 2 * batch + 1])).tolist()
 
 

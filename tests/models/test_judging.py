@@ -130,3 +130,31 @@ def test_large_maps_of_mobilenet_are_in_blocks(network, size, number, after):
     assert rest[0].name.startswith(after)
     if blocks:
         assert blocks[-1].compute_output_shape((None, 14, 14, 512)) == (None, 7, 7, 1024)
+
+
+def test_of_a_blocks_own_maps_none_is_kept_for_the_gradient(monkeypatch):
+    monkeypatch.setattr(recomputing, 'SMALLEST', 1)
+    model = d.build_discriminator(CLASSES, size=64, alpha=0.25, dropout=0.0)
+    first, *layers = model.layers[1:]
+    block = recomputing.blocks(layers, first.compute_output_shape(model.input_shape))[0][0]
+    maps = []
+
+    def noted(function):
+        return lambda *args: maps.append(function(*args)) or maps[-1]
+
+    monkeypatch.setattr(recomputing, 'norm_relu', noted(recomputing.norm_relu))
+    monkeypatch.setattr(recomputing.Unit, 'convolve', noted(recomputing.Unit.convolve))
+    used_later = []
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.square(block(x, training=True)))
+        made, forward = list(maps), {o.name for o in loss.graph.get_operations()}
+        found = tape.gradient(loss, x)
+        used_later.extend(any(o.name not in forward for o in one.consumers()) for one in made)
+        return found
+
+    gradient(tf.random.stateless_normal([2, 32, 32, 8], [0, 1]))
+    assert used_later == [False] * 4
