@@ -4,8 +4,8 @@ The options are those of the main job, such as --dataset=stanford_background --m
 --eval_crop_size=321,321 --model_variant=mobilenet_v2; --pixelwise_epochs=1 stands for a checkpoint, as no weight is
 looked at. Each piece of work takes turns with what it cannot do without (A B A B), on batches that lie in memory:
 evaluation of the hold-out, and making label maps, with the forward passes; a whole propagation, with its steps and the
-forward passes over the hold-out. Reading stored maps takes turns with making them. Shown are the medians of seconds and
-of the turns' ratios, and of what a propagation adds to its steps and evaluation the seconds that saving takes.
+forward passes over the hold-out, with what saving takes and without. Reading stored maps takes turns with making them.
+Shown are the medians of seconds and of the turns' ratios.
 """
 
 import dataclasses
@@ -30,8 +30,7 @@ from deeplab_load.training.lookahead import run_lookahead
 from deeplab_load.training.players import TensorFlowPlayers, TrainingData
 from deeplab_load.training.stopping import Stopped
 
-TURNS = 5
-IMAGES = 48
+TURNS = 9
 Work = Callable[[], object]
 
 
@@ -62,11 +61,9 @@ def forward(players: TensorFlowPlayers, examples: Examples) -> Work:
 def players_of(config: Config, run: stages.Run) -> TensorFlowPlayers:
     segmentor, _ = networks.build_segmentor(config, run.directory)
     data = stages.prepare_data(config, run)
-    few = data.train.at(range(min(IMAGES, len(data.train))))
-    hold = data.holdout.at(range(min(IMAGES, len(data.holdout))))
-    hold = decoded_once(hold, run.directory.cache / 'holdout')
+    hold = decoded_once(data.holdout, run.directory.cache / 'holdout')
     judge = stages.evaluator(config, run, segmentor, data)
-    seen = TrainingData(train=few, holdout=hold, crop_size=data.train_crop_size)
+    seen = TrainingData(train=data.train, holdout=hold, crop_size=data.train_crop_size)
     discriminator = networks.build_discriminator(config, run.directory)
     trainer = stages._discriminator_trainer(config, discriminator, judge.num_classes, run.distribution)
     options = stages._adversarial_options(config)
@@ -83,7 +80,7 @@ def measure_maps(players: TensorFlowPlayers) -> None:
         sets.append(label_maps.read_set(players.run.buffer, name))
 
     both = [forward(players, examples) for examples in (players.data.train, players.data.holdout)]
-    take_turns('label maps made and stored / forward passes', make, lambda: [work() for work in both])
+    take_turns('label maps made and stored / forward passes', make, lambda: [work() for work in both], turns=5)
 
     def read() -> None:
         stored = label_maps.read_set(players.run.buffer, sets[-1].name)
@@ -111,20 +108,21 @@ def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
     state = dataclasses.replace(LoadState.initial(0.5), phase=PROPAGATE)
     run.directory.amend_state(load=state.to_json())
     limits = Limits(beta_l=1, beta_u=1, patience=10**6, peak_patience=1, max_cycles=1, buffer_size=2, total_cycles=0)
-    times, began = [], time.perf_counter()
+    times, began, saved = [], time.perf_counter(), 0.0
 
     def watch(*_: object) -> None:
-        nonlocal began
-        times.append((time.perf_counter() - began, seconds(least)))
+        nonlocal began, saved
+        spent, saving = time.perf_counter() - began, players.stopwatch.seconds['saving']
+        times.append((spent, spent - (saving - saved), seconds(least)))
         run.stop.requested = len(times) > TURNS + 1
-        began = time.perf_counter()
+        began, saved = time.perf_counter(), saving
 
     try:
         run_lookahead(players, limits, run.directory, watch=watch, stop=run.stop)
     except Stopped:
-        tell('propagation / its steps and forward passes', times[2:])  # In the first two, functions are traced.
-        spent = {name: value / len(times) for name, value in players.stopwatch.seconds.items()}
-        print('  mean seconds of a propagation:', {name: round(value, 3) for name, value in spent.items()})
+        whole, unsaved, needed = zip(*times[2:], strict=True)  # In the first two, functions are traced.
+        tell('propagation / its steps and forward passes', list(zip(whole, needed, strict=True)))
+        tell('propagation without saving / the same', list(zip(unsaved, needed, strict=True)))
 
 
 def job(config: Config) -> None:

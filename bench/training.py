@@ -8,8 +8,9 @@
   the image split by class in the graph, and Keras' layers.
 
 Each kind has a process of its own, and they take turns (A B A B) on the same batches in memory; the others wait. Ours
-keeps what is freed, as the commands do. A line of JSON for each tells percentiles of the seconds, the median as a
-multiple of ours, and what the process's memory grows by from before building to the peak of a step that is traced.
+keeps what is freed, and gives back what compiling took, as the commands do. A line of JSON for each tells percentiles
+of the seconds, the median as a multiple of ours, and what the process's memory grows by from before building to the
+peak of all steps once it is traced, and to that of building, tracing and compiling it.
 """
 
 import argparse
@@ -31,7 +32,7 @@ import tensorflow as tf
 
 from bench.inference import resident
 from deeplab_load import losses
-from deeplab_load.allocation import keep_freed_memory
+from deeplab_load.allocation import give_back_freed_memory, keep_freed_memory
 from deeplab_load.catalog import Architecture
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.deeplab import build_segmentor
@@ -149,10 +150,10 @@ class Process:
         print('step', file=self._process.stdin, flush=True)
         return self._answer()
 
-    def memory(self) -> int:
-        """Ends the process; what its memory grew by, in MB."""
+    def memory(self) -> tuple[int, int]:
+        """Ends the process; what its memory grew by in a step and in making it, in MB."""
         self._process.stdin.close()
-        return int(self._answer())
+        return int(self._answer()), int(self._answer())
 
     def _answer(self) -> float:
         for line in self._process.stdout:
@@ -165,20 +166,23 @@ ANSWER = 'answer: '
 
 
 def serve(title: str, kind: str) -> None:
-    """Takes the step for each line that comes, and tells the seconds; at the end the growth of memory in MB."""
+    """Takes the step for each line that comes, and tells the seconds; at the end how memory grew, in MB."""
     if kind == 'ours':
         keep_freed_memory()
     before = resident('VmRSS')
     step = built(title, kind)
+    making = resident('VmHWM') - before
+    if kind == 'ours':
+        give_back_freed_memory()
     pathlib.Path('/proc/self/clear_refs').write_text('5')  # The peak counts from here.
     step()
-    grown = resident('VmHWM') - before
     print(f'{ANSWER}0', flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
         step()
         print(f'{ANSWER}{time.perf_counter() - began}', flush=True)
-    print(f'{ANSWER}{grown}', flush=True)
+    print(f'{ANSWER}{resident("VmHWM") - before}', flush=True)
+    print(f'{ANSWER}{making}', flush=True)
 
 
 def compare(title: str, turns: int) -> list[dict]:
@@ -194,7 +198,7 @@ def compare(title: str, turns: int) -> list[dict]:
             'kind': kind,
             **{f'p{p}_s': round(float(np.percentile(spent, p)), 3) for p in (10, 50, 90)},
             'times_ours': round(float(np.median(spent) / np.median(times['ours'])), 3),
-            'memory_mb': processes[kind].memory(),
+            **dict(zip(('memory_mb', 'making_mb'), processes[kind].memory(), strict=True)),
         }
         for kind, spent in times.items()
     ]

@@ -30,11 +30,10 @@ class Pixels:
         self._bytes = np.memmap(file, np.uint8, 'r')
 
     def pair(self, number: int) -> Pair:
-        """The image, uint8 [height, width, 3], and the label map, uint8 [height, width], of a record."""
+        """The image, uint8 [height, width, 3], and the label map, uint8 [height, width], of a record, read-only."""
         start, (height, width) = self._places[number]
         middle, end = start + 3 * height * width, start + CHANNELS * height * width
-        # Copied, since TensorFlow may work in place in what it is given.
-        image, label = np.array(self._bytes[start:middle]), np.array(self._bytes[middle:end])
+        image, label = self._bytes[start:middle], self._bytes[middle:end]
         return image.reshape(height, width, 3), label.reshape(height, width)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deeplab_load.catalog import row_for_path
 from deeplab_load.errors import UserError
@@ -87,7 +88,7 @@ def _download_advice(path: pathlib.Path) -> str:
     return f'get it with `python -m deeplab_load.zoo download {row.name}` and give checkpoints/{row.folder}'
 
 
-def write_checkpoint(prefix: str | pathlib.Path, values: Mapping[str, np.ndarray]) -> None:
+def write_checkpoint(prefix: str | pathlib.Path, values: Mapping[str, ArrayLike]) -> None:
     """Writes the values, bit for bit and with their types, as a TF1 checkpoint of one shard.
 
     Both files appear under their own names only when written; the index comes last.
@@ -97,6 +98,6 @@ def write_checkpoint(prefix: str | pathlib.Path, values: Mapping[str, np.ndarray
     """
     pathlib.Path(prefix).parent.mkdir(parents=True, exist_ok=True)
     names = sorted(values)
-    tensors = [tf.constant(values[name]) for name in names]
+    tensors = [tf.convert_to_tensor(values[name]) for name in names]
     with tensorflow_writes():
         tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[''] * len(names), tensors=tensors)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.allocation import forgetting_its_making
 from deeplab_load.data.batches import shares
 from deeplab_load.errors import UserError
 from deeplab_load.training.devices import Devices
@@ -58,9 +59,9 @@ class Distribution:
         """A step of this worker's part of a batch, from one of a replica's slice.
 
         Arguments are tensors `[part, ...]`, or dicts of them, which are sliced, and scalars, which are not. What a
-        step returns must be the same on all replicas.
+        step returns must be the same on all replicas. What its first call takes to trace and compile it is given back.
         """
-        return step
+        return forgetting_its_making(step)
 
     def mapped(self, function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> Callable:
         """Traces a function from a batch to a tensor with a row for each of its own; workers do not wait for others."""
@@ -107,7 +108,7 @@ class Replicas(Distribution):
             outcome = self.strategy.run(step, [self._sliced(argument) for argument in arguments])
             return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], outcome)
 
-        return run
+        return super().replicated(run)
 
     def mapped(self, function: Callable[[tf.Tensor], tf.Tensor], signature: tf.TensorSpec) -> Callable:
         """As on one device, but that each device of this worker computes the rows of a slice."""

@@ -9,10 +9,11 @@ import pathlib
 import re
 import shutil
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deeplab_load import files
 from deeplab_load.data import label_maps
@@ -219,7 +220,7 @@ class RunDirectory:
         """The checkpoint prefix of a snapshot, as `evaluate --checkpoint` takes it."""
         return str(self.checkpoints / name / 'model.ckpt')
 
-    def save_snapshot(self, name: str, values: dict[str, np.ndarray]) -> None:
+    def save_snapshot(self, name: str, values: Mapping[str, ArrayLike]) -> None:
         """Stores values under a name, as a TF1 checkpoint."""
         with files.replacing(self.checkpoints / name) as part:
             part.mkdir()

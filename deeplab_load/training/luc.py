@@ -36,7 +36,7 @@ class LucPlayers(TensorFlowPlayers):
           UserError: D's was not, though g's maps were; the propagation is named.
         """
         self.trainer.seed_dropout(propagation + 1)  # D's first training had 0.
-        before = [variable.numpy() for _, variable in self._discriminator_state()]
+        before = [tf.convert_to_tensor(variable) for _, variable in self._discriminator_state()]
         losses, outcomes = self._take_steps(propagation)
         if not self.options.weight:
             return AlternatingLosses(losses.ce, losses.adv, losses.finite)
@@ -60,8 +60,9 @@ class LucPlayers(TensorFlowPlayers):
         super().restore(name)
         self.trainer.start_afresh()
 
-    def _working_state(self) -> dict[str, np.ndarray]:
-        return {**super()._working_state(), **{name: v.numpy() for name, v in self._discriminator_state()}}
+    def _working_state(self) -> dict[str, tf.Tensor]:
+        discriminator = {name: tf.convert_to_tensor(variable) for name, variable in self._discriminator_state()}
+        return {**super()._working_state(), **discriminator}
 
     def _assign_working_state(self, values: dict[str, np.ndarray]) -> None:
         super()._assign_working_state(values)

@@ -109,7 +109,7 @@ class TensorFlowPlayers:
             return self._try_steps(propagation)
 
     def _try_steps(self, propagation: int) -> tuple[Losses, list[AdversarialOutcome]]:
-        before = [v.numpy() for v in self.segmentor.variables]
+        before = [tf.convert_to_tensor(v) for v in self.segmentor.variables]
         steps, ce, adv, outcomes = self.options.steps_per_propagation, 0.0, 0.0, []
         for number in range(steps):
             batch = self._batch(propagation * steps + number)
@@ -267,13 +267,13 @@ class TensorFlowPlayers:
             self.make_maps(map_set)
         return label_maps.read_set(self.run.buffer, map_set.name, self._origin(map_set))
 
-    def weights(self) -> dict[str, np.ndarray]:
+    def weights(self) -> dict[str, tf.Tensor]:
         """The values of g under their TF1 names."""
-        return {name: variable.numpy() for name, variable in self._variables.items()}
+        return {name: tf.convert_to_tensor(variable) for name, variable in self._variables.items()}
 
     def _assign(self, values: dict[str, np.ndarray]) -> None:
         for name, variable in self._variables.items():
-            variable.assign(values[name])
+            variable.value.assign(values[name])
 
     def save_working_state(self, name: str) -> None:
         """Stores g and its momentum, so that the run can go on in the middle of a cycle."""
@@ -283,8 +283,8 @@ class TensorFlowPlayers:
         """Sets g and its momentum to what `save_working_state` stored."""
         self._assign_working_state(self.run.read_snapshot(name))
 
-    def _working_state(self) -> dict[str, np.ndarray]:
-        return {**self.weights(), **{k: v.numpy() for k, v in self._slots()}}
+    def _working_state(self) -> dict[str, tf.Tensor]:
+        return {**self.weights(), **{name: tf.convert_to_tensor(slot) for name, slot in self._slots()}}
 
     def _assign_working_state(self, values: dict[str, np.ndarray]) -> None:
         self._assign(values)
@@ -297,7 +297,7 @@ class TensorFlowPlayers:
 
     def save_discriminator(self, name: str) -> None:
         """Stores D, with its optimiser's slots where they are kept."""
-        self.run.save_snapshot(name, {key: np.asarray(v.numpy()) for key, v in self.trainer.kept_variables().items()})
+        self.run.save_snapshot(name, {key: tf.convert_to_tensor(v) for key, v in self.trainer.kept_variables().items()})
 
     def restore_discriminator(self, name: str) -> None:
         """Sets D to what `save_discriminator` stored."""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from deeplab_load.catalog import GREY
 from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import decoded_once
 from deeplab_load.data.pixels import MANIFEST, PIXELS, is_whole
@@ -28,7 +29,7 @@ def examples(voc_train):
 
 
 def batches(examples, **options):
-    options = {'crop_size': (33, 33), 'batch_size': 2, 'colour': (123.15, 115.9, 103.06), **options}
+    options = {'crop_size': (33, 33), 'batch_size': 2, **options}
     return list(evaluation_batches(examples, **options).as_numpy_iterator())
 
 
@@ -40,12 +41,13 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize('resize', [None, ResizeRange(20, 32, None)])
-def test_batches_have_the_same_bits_and_nothing_is_decoded_again(examples, tmp_path, resize):
+@pytest.mark.parametrize('colour', [GREY, (123.15, 115.9, 103.06)])
+def test_batches_have_the_same_bits_and_nothing_is_decoded_again(examples, tmp_path, resize, colour):
     examples = dataclasses.replace(examples, resize=resize)
-    expected = batches(examples)
+    expected = batches(examples, colour=colour)
     once = decoded_once(examples, tmp_path / 'cache')
     examples.records.reads = 0
-    assert_same(batches(once), expected)
+    assert_same(batches(once, colour=colour), expected)
     last = examples.ids[-1:]
     assert_same(batches(once.subset(last)), batches(dataclasses.replace(once.subset(last), pixels=None)))
     assert examples.records.reads == 1
