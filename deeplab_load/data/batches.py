@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.background import in_background
 from deeplab_load.catalog import GREY, Colour
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.label_maps import LabelMapSet, map_in_graph
@@ -144,35 +145,33 @@ def seen_examples(count: int, *, seed: int, batch_size: int, batches: int) -> li
 
 def evaluation_batches(
     examples: Examples, *, crop_size: Size, batch_size: int, colour: Colour = GREY
-) -> tf.data.Dataset:
+) -> Iterator[Batch]:
     """All examples once, in order, padded with the colour at bottom and right to the crop; the last may be smaller.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w] with void (255) outside the image,
-    'size': int32 [N, 2] height and width before padding, 'image_id': string [N]}.
+    'size': int32 [N, 2] height and width before padding, 'image_id': string [N]}. Made by threads of Python's, which
+    end before it does.
 
     Raises:
         UserError: an image does not fit into the crop.
     """
     _check_fit(examples, crop_size)
-    specs = {
-        'image': tf.TensorSpec([None, *crop_size, 3], tf.float32),
-        'label': tf.TensorSpec([None, *crop_size], tf.uint8),
-        'size': tf.TensorSpec([None, 2], tf.int32),
-        'image_id': tf.TensorSpec([None], tf.string),
-    }
 
-    def fetch(first: int) -> tuple[np.ndarray, ...]:
+    def batch(first: int) -> Batch:
         numbers = range(first, min(first + batch_size, len(examples)))
         pairs = [_pair(examples, number) for number in numbers]
-        images = _padded([image for image, _ in pairs], crop_size, colour)
         labels = np.full((len(pairs), *crop_size), IGNORE_LABEL, np.uint8)
         for place, (_, label) in enumerate(pairs):
             labels[place, : label.shape[0], : label.shape[1]] = label
-        sizes = np.array([label.shape for _, label in pairs], np.int32)
-        return images, labels, sizes, np.array([examples.ids[number].encode() for number in numbers], object)
+        with tf.device('CPU:0'):
+            return {
+                'image': tf.constant(_padded([image for image, _ in pairs], crop_size, colour)),
+                'label': tf.constant(labels),
+                'size': tf.constant([label.shape for _, label in pairs]),
+                'image_id': tf.constant([examples.ids[number] for number in numbers]),
+            }
 
-    firsts = tf.data.Dataset.range(0, len(examples), batch_size)
-    return _ahead(_parallel(firsts, lambda n: dict(zip(specs, _call(fetch, n, tuple(specs.values())), strict=True))))
+    return in_background(batch, range(0, len(examples), batch_size), threads=min(PREFETCHED, _processors()))
 
 
 def _pair(examples: Examples, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -386,7 +385,11 @@ def _call(function: Callable, number: tf.Tensor, specs: tuple[tf.TensorSpec, ...
 
 
 def _parallel(numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
-    return numbers.map(function, num_parallel_calls=len(os.sched_getaffinity(0)), deterministic=True)
+    return numbers.map(function, num_parallel_calls=_processors(), deterministic=True)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _ahead(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -53,7 +53,6 @@ class Evaluator:
         self.colour = padding_colour(segmentor)
         signature = tf.TensorSpec([None, *crop_size, 3], tf.float32)
         self._mapper = distribution.mapped(label_mapper(segmentor, crop_size, inference), signature)
-        self._pipeline = functools.lru_cache(maxsize=1)(self._make_pipeline)  # Made as slowly as an image is mapped.
 
     def confusion(self, examples: Examples, title: str = 'evaluation', *, interruptible: bool = True) -> np.ndarray:
         """Counts the pixels of each (label, prediction), by all workers in step: int64 `[classes, classes]`."""
@@ -91,14 +90,11 @@ class Evaluator:
         return self._mapper(images).numpy()
 
     def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
-        total = -(-len(examples) // self.batch_size)
-        for batch in progress(self._pipeline(examples), title, total=total, unit='batch'):
+        batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
+        for batch in progress(batches, title, total=-(-len(examples) // self.batch_size), unit='batch'):
             if interruptible:
                 self.check()
             yield batch
-
-    def _make_pipeline(self, examples: Examples) -> tf.data.Dataset:
-        return evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
 
 
 def label_mapper(

@@ -273,7 +273,7 @@ class TensorFlowPlayers:
 
     def _assign(self, values: dict[str, np.ndarray]) -> None:
         for name, variable in self._variables.items():
-            variable.value.assign(values[name])
+            variable.assign(values[name])
 
     def save_working_state(self, name: str) -> None:
         """Stores g and its momentum, so that the run can go on in the middle of a cycle."""

@@ -1,6 +1,7 @@
 """Batches as functions of their number."""
 
 import collections
+import dataclasses
 import functools
 import itertools
 
@@ -141,6 +142,16 @@ def test_every_pipeline_pads_with_the_colour_of_the_segmentor(voc_train, sets):
     )
     for (batch,) in (take(pipeline, 1) for pipeline in pipelines):
         np.testing.assert_allclose(batch['image'][:, -1], np.broadcast_to(IMAGENET_MEAN, (2, 40, 3)), rtol=1e-6)
+
+
+def test_evaluation_tells_a_damaged_record_in_its_sentence(voc_train):
+    class Damaged(list):
+        def __getitem__(self, number):
+            raise RuntimeError('CRC')
+
+    damaged = dataclasses.replace(voc_train, records=Damaged())
+    with pytest.raises(UserError, match=r'^The record of .* is damaged'):
+        next(evaluation_batches(damaged, crop_size=(33, 33), batch_size=1))
 
 
 def test_evaluation_refuses_an_image_larger_than_the_crop(voc_train):

@@ -30,7 +30,7 @@ def examples(voc_train):
 
 def batches(examples, **options):
     options = {'crop_size': (33, 33), 'batch_size': 2, **options}
-    return list(evaluation_batches(examples, **options).as_numpy_iterator())
+    return [{k: v.numpy() for k, v in batch.items()} for batch in evaluation_batches(examples, **options)]
 
 
 def assert_same(ours, theirs):

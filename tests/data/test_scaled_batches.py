@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deeplab_load.catalog import GREY, IMAGENET_MEAN
 from deeplab_load.data.batches import discriminator_batches, evaluation_batches, training_batches
 from deeplab_load.data.label_maps import Origin, Shard, read_set, write_set
-from deeplab_load.data.preprocessing import decode_image, decode_label_map, resize_image, resize_label_map
+from deeplab_load.data.preprocessing import decode_image, decode_label_map, pad_image, resize_image, resize_label_map
 from deeplab_load.data.specs import ResizeRange, ScaleRange
 from deeplab_load.errors import UserError
+
+from .test_batches import take
 
 SCALES = ScaleRange(0.5, 2.0, 0.25)
 RANGE = ResizeRange(41, 49, 4)
@@ -47,7 +50,7 @@ def test_images_and_labels_are_scaled_alike(voc_train):
 
 
 def test_evaluation_sees_images_and_labels_at_the_resized_size(resized):
-    batch = next(evaluation_batches(resized, crop_size=(49, 49), batch_size=3).as_numpy_iterator())
+    (batch,) = take(evaluation_batches(resized, crop_size=(49, 49), batch_size=3), 1)
     assert batch['size'].tolist() == [[41, 41], [33, 49], [49, 37]]
     encoded, label = resized.encoded(1)
     image = resize_image(decode_image(encoded), RANGE)
@@ -58,9 +61,19 @@ def test_evaluation_sees_images_and_labels_at_the_resized_size(resized):
     assert resized.fingerprint != dataclasses.replace(resized, resize=None).fingerprint
 
 
+@pytest.mark.parametrize('colour', [GREY, IMAGENET_MEAN])
+@pytest.mark.parametrize('resize', [None, RANGE])
+def test_evaluation_pads_as_the_original_to_the_last_bit(resized, resize, colour):
+    examples = dataclasses.replace(resized, resize=resize)
+    (batch,) = take(evaluation_batches(examples, crop_size=(49, 49), batch_size=3, colour=colour), 1)
+    for number, image in enumerate(batch['image']):
+        expected = resize_image(decode_image(examples.encoded(number)[0]), resize)
+        np.testing.assert_array_equal(image, pad_image(expected, (49, 49), colour))
+
+
 @pytest.mark.parametrize('paired', [True, False])
 def test_the_discriminator_sees_real_and_generated_maps_at_the_resized_size(resized, tmp_path, paired):
-    evaluated = evaluation_batches(resized, crop_size=(49, 49), batch_size=1).as_numpy_iterator()
+    evaluated = take(evaluation_batches(resized, crop_size=(49, 49), batch_size=1), 9)
     sizes = {batch['image_id'][0].decode(): batch['size'][0] for batch in evaluated}
     maps = [(image_id, np.full(size, 7, np.uint8)) for image_id, size in sizes.items()]
     write_set(tmp_path, 's', [Shard('train', 0, 1, lambda: maps)], Origin('m', 'd'))

@@ -1,5 +1,8 @@
 """Assessments: sums over images, the worst of them, and what is refused."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -47,6 +50,16 @@ def test_no_more_than_a_few_images_are_made_ahead():
     lazily = in_background(lambda item: item, source)
     assert next(lazily) == 0
     assert next(source) == AHEAD + 1
+
+
+def test_work_that_is_left_does_not_keep_a_process_from_its_end():
+    program = """
+import sys, time
+from deeplab_load.background import in_background
+kept = in_background(lambda item: time.sleep(0.1) or item, range(10**6), threads=2)
+sys.exit(3 + next(kept))
+"""
+    assert subprocess.run([sys.executable, '-c', program], timeout=60).returncode == 3
 
 
 @pytest.mark.parametrize(
