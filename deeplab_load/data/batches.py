@@ -180,11 +180,10 @@ def _pair(examples: Examples, index: int) -> tuple[np.ndarray, np.ndarray]:
         return examples.decoded(index)
     with tf.device('CPU:0'):
         if examples.pixels:
-            image, label = map(tf.constant, examples.decoded(index))
+            image, label = _resized_pair(examples, *map(tf.constant, examples.decoded(index)))
         else:
-            encoded, encoded_label = examples.encoded(index)
-            image, label = decode_image(encoded), decode_label_map(encoded_label)
-        return resize_image(image, examples.resize).numpy(), resize_label_map(label, examples.resize).numpy()
+            image, label = _decode(examples, *examples.encoded(index))
+        return image.numpy(), label.numpy()
 
 
 def _padded(images: Sequence[np.ndarray], crop_size: Size, colour: Colour) -> np.ndarray:
@@ -331,7 +330,10 @@ def _table(numbers: Iterable[int], row: Callable[[int], list[int]], columns: int
 
 def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """An image, uint8 or, if resized, float32 [height, width, 3], and its label map, uint8 [height, width]."""
-    image, label_map = decode_image(encoded), decode_label_map(encoded_label)
+    return _resized_pair(examples, decode_image(encoded), decode_label_map(encoded_label))
+
+
+def _resized_pair(examples: Examples, image: tf.Tensor, label_map: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return resize_image(image, examples.resize), resize_label_map(label_map, examples.resize)
 
 

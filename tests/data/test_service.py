@@ -207,6 +207,14 @@ def test_without_workers_the_wait_ends_in_a_sentence(voc_train, tmp_path, monkey
         take(training_batches(examples, crop_size=CROP, batch_size=3, seed=0), 1)
 
 
+def test_a_dispatcher_that_has_gone_is_told(voc_train, tmp_path):
+    port = free_port()
+    end(start('dispatcher', f'--port={port}'))
+    examples = at(f'grpc://localhost:{port}', voc_train, tmp_path / 'copy')
+    with pytest.raises(UserError, match=r'does not answer'):
+        take(training_batches(examples, crop_size=CROP, batch_size=3, seed=0), 1)
+
+
 def test_an_address_where_nothing_listens_is_told(voc_train, tmp_path):
     examples = at(f'grpc://localhost:{free_port()}', voc_train, tmp_path / 'copy')
     with pytest.raises(UserError, match=r'--data_service=grpc://localhost:\d+ does not answer: Connection refused; st'):
