@@ -120,7 +120,8 @@ def training_batches(
         return *examples.encoded(index), view_seed
 
     def element(encoded: tf.Tensor, encoded_label: tf.Tensor, view_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        image, label = _decode(examples, encoded, encoded_label)
+        image = resize_image(decode_image(encoded), examples.resize)
+        label = resize_label_map(decode_label_map(encoded_label), examples.resize)
         view = random_view(tf.shape(image)[:2], crop_size, view_seed, flip=flip, scales=scales)
         image, label = view_image(image, view, crop_size, colour), view_label_map(label, view, crop_size)
         return {'image': image, 'label': label}
@@ -144,46 +145,49 @@ def seen_examples(count: int, *, seed: int, batch_size: int, batches: int) -> li
 
 
 def evaluation_batches(
-    examples: Examples, *, crop_size: Size, batch_size: int, colour: Colour = GREY
+    examples: Examples, *, crop_size: Size, batch_size: int, colour: Colour = GREY, labels: bool = True
 ) -> Iterator[Batch]:
     """All examples once, in order, padded with the colour at bottom and right to the crop; the last may be smaller.
 
     Yields {'image': float32 [N, h, w, 3] in 0-255, 'label': uint8 [N, h, w] with void (255) outside the image,
-    'size': int32 [N, 2] height and width before padding, 'image_id': string [N]}. Made by threads of Python's, which
-    end before it does.
+    'size': int32 [N, 2] height and width before padding, 'image_id': string [N]}, without `labels` no 'label'. Made by
+    threads of Python's, which end before it does.
 
     Raises:
         UserError: an image does not fit into the crop.
     """
     _check_fit(examples, crop_size)
+    read, resize = examples.decoded if examples.pixels else examples.encoded, examples.resize
 
     def batch(first: int) -> Batch:
         numbers = range(first, min(first + batch_size, len(examples)))
-        pairs = [_pair(examples, number) for number in numbers]
-        labels = np.full((len(pairs), *crop_size), IGNORE_LABEL, np.uint8)
-        for place, (_, label) in enumerate(pairs):
-            labels[place, : label.shape[0], : label.shape[1]] = label
+        images, label_maps = zip(*map(read, numbers), strict=True)
         with tf.device('CPU:0'):
-            return {
-                'image': tf.constant(_padded([image for image, _ in pairs], crop_size, colour)),
-                'label': tf.constant(labels),
-                'size': tf.constant([label.shape for _, label in pairs]),
+            images = [_array(image, decode_image, resize_image, resize) for image in images]
+            made = {
+                'image': tf.constant(_padded(images, crop_size, colour)),
+                'size': tf.constant([image.shape[:2] for image in images]),
                 'image_id': tf.constant([examples.ids[number] for number in numbers]),
             }
+            if labels:
+                label_maps = [_array(label_map, decode_label_map, resize_label_map, resize) for label_map in label_maps]
+                made['label'] = tf.constant(_padded_labels(label_maps, crop_size))
+            return made
 
     return in_background(batch, range(0, len(examples), batch_size), threads=min(PREFETCHED, _processors()))
 
 
-def _pair(examples: Examples, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """An example's image, uint8 or, if resized, float32 [height, width, 3], and label map, uint8 [height, width]."""
-    if examples.pixels and not examples.resize:
-        return examples.decoded(index)
-    with tf.device('CPU:0'):
-        if examples.pixels:
-            image, label = _resized_pair(examples, *map(tf.constant, examples.decoded(index)))
-        else:
-            image, label = _decode(examples, *examples.encoded(index))
-        return image.numpy(), label.numpy()
+def _array(stored: bytes | np.ndarray, decode: Callable, resize: Callable, size: ResizeRange | None) -> np.ndarray:
+    """An example's image or label map, encoded or not, at the size that the network sees."""
+    pixels = decode(stored) if isinstance(stored, bytes) else stored
+    return np.asarray(resize(pixels, size))
+
+
+def _padded_labels(label_maps: Sequence[np.ndarray], crop_size: Size) -> np.ndarray:
+    padded = np.full((len(label_maps), *crop_size), IGNORE_LABEL, np.uint8)
+    for label_map, place in zip(label_maps, padded, strict=True):
+        place[: label_map.shape[0], : label_map.shape[1]] = label_map
+    return padded
 
 
 def _padded(images: Sequence[np.ndarray], crop_size: Size, colour: Colour) -> np.ndarray:
@@ -326,15 +330,6 @@ def _merged_batches(element: Callable, places: Sequence[range]) -> tf.data.Datas
 def _table(numbers: Iterable[int], row: Callable[[int], list[int]], columns: int) -> np.ndarray:
     """The rows of what workers read for the numbers of a batch, int64 `[numbers, columns]`."""
     return np.array([row(number) for number in numbers], np.int64).reshape(-1, columns)
-
-
-def _decode(examples: Examples, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """An image, uint8 or, if resized, float32 [height, width, 3], and its label map, uint8 [height, width]."""
-    return _resized_pair(examples, decode_image(encoded), decode_label_map(encoded_label))
-
-
-def _resized_pair(examples: Examples, image: tf.Tensor, label_map: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return resize_image(image, examples.resize), resize_label_map(label_map, examples.resize)
 
 
 def _rows(

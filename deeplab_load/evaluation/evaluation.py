@@ -11,6 +11,7 @@ import tensorflow as tf
 from deeplab_load.background import in_background
 from deeplab_load.data.batches import evaluation_batches
 from deeplab_load.data.examples import Examples
+from deeplab_load.data.service import Batch
 from deeplab_load.metrics import confusion_matrix
 from deeplab_load.models.folding import folded_in_graph
 from deeplab_load.models.foreign import padding_colour
@@ -75,22 +76,30 @@ class Evaluator:
     def predictions(self, examples: Examples, title: str = 'evaluation') -> Iterator[Prediction]:
         """Yields the label map of each example, in order."""
         for batch in self._batches(examples, title, True):
-            maps = self._predict(batch['image'])
-            rows = zip(batch['image_id'].numpy(), batch['size'].numpy(), batch['label'].numpy(), maps, strict=True)
-            for name, (height, width), label, label_map in rows:
-                yield Prediction(name.decode(), label[:height, :width], label_map[:height, :width])
+            for (name, label_map), label in zip(self._named_maps(batch), batch['label'].numpy(), strict=True):
+                height, width = label_map.shape
+                yield Prediction(name, label[:height, :width], label_map)
 
     def label_maps(self, examples: Examples, title: str = 'label maps') -> Iterator[tuple[str, np.ndarray]]:
         """Yields (image id, uint8 `[height, width]` map at the image's size) in the order of the examples."""
-        for image_id, _, label_map in self.predictions(examples, title):
-            yield image_id, label_map
+        for batch in self._batches(examples, title, True, labels=False):
+            yield from self._named_maps(batch)
+
+    def _named_maps(self, batch: Batch) -> Iterator[tuple[str, np.ndarray]]:
+        maps = self._predict(batch['image'])
+        for name, (height, width), label_map in zip(
+            batch['image_id'].numpy(), batch['size'].numpy(), maps, strict=True
+        ):
+            yield name.decode(), label_map[:height, :width]
 
     @memory_for('evaluation', '--eval_batch_size or --eval_crop_size')
     def _predict(self, images: tf.Tensor) -> np.ndarray:
         return self._mapper(images).numpy()
 
-    def _batches(self, examples: Examples, title: str, interruptible: bool) -> Iterator[dict]:
-        batches = evaluation_batches(examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour)
+    def _batches(self, examples: Examples, title: str, interruptible: bool, *, labels: bool = True) -> Iterator[Batch]:
+        batches = evaluation_batches(
+            examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour, labels=labels
+        )
         for batch in progress(batches, title, total=-(-len(examples) // self.batch_size), unit='batch'):
             if interruptible:
                 self.check()

@@ -133,6 +133,16 @@ def test_evaluation_batches_hold_every_image_once_in_order(voc_train, drawn_labe
     assert (batches[0]['image'][1, 20:] == 127.5).all()
 
 
+def test_evaluation_batches_without_labels_are_the_same_otherwise(voc_train):
+    options = {'crop_size': (33, 33), 'batch_size': 2}
+    for whole, bare in zip(
+        evaluation_batches(voc_train, **options), evaluation_batches(voc_train, **options, labels=False), strict=True
+    ):
+        assert set(bare) == {'image', 'size', 'image_id'}
+        for name, values in bare.items():
+            np.testing.assert_array_equal(values, whole[name])
+
+
 def test_every_pipeline_pads_with_the_colour_of_the_segmentor(voc_train, sets):
     options = {'crop_size': (40, 40), 'batch_size': 2, 'colour': IMAGENET_MEAN}
     pipelines = (
