@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from deeplab_load.models.enlarging import EnlargeToStride
 from deeplab_load.models.foreign import is_foreign
+from deeplab_load.models.pointwise import pointwise
 from deeplab_load.models.shifting import LARGEST_RATE_APART, dilated_depthwise
 from deeplab_load.models.slim import BatchNorm, ResizeToStride
 
@@ -96,10 +97,15 @@ def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, pa
     return operation(x, kernel, layer.strides, padding or layer.padding, dilation_rate=layer.dilation_rate)
 
 
-def convolved_in_training(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
-    """`convolved`, a depthwise convolution of a large rate as a sum of shifted maps."""
+def convolved_in_training(
+    x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, padding: str | None = None
+) -> tf.Tensor:
+    """`convolved`, one of 1x1 as `pointwise`, and a depthwise one of a large rate as a sum of shifted maps."""
     rate, of_columns = layer.dilation_rate
-    is_dilated = isinstance(layer, keras.layers.DepthwiseConv2D) and rate == of_columns > LARGEST_RATE_APART
-    if is_dilated and kernel.shape[:2] == (3, 3) and layer.padding == 'same' and None not in x.shape[1:]:
+    if not isinstance(layer, keras.layers.DepthwiseConv2D):
+        is_pointwise = kernel.shape[:2] == (1, 1) and tuple(layer.strides) == (1, 1)
+        return pointwise(x, kernel) if is_pointwise else convolved(x, kernel, layer, padding=padding)
+    is_dilated = rate == of_columns > LARGEST_RATE_APART and kernel.shape[:2] == (3, 3) and layer.padding == 'same'
+    if is_dilated and None not in x.shape[1:]:
         return dilated_depthwise(x, kernel, rate)
-    return convolved(x, kernel, layer)
+    return convolved(x, kernel, layer, padding=padding)

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_load.models.compiled_norm import Norm, moments, norm_relu, norm_relu_gradients
-from deeplab_load.models.folding import convolved, is_bare_convolution
+from deeplab_load.models.folding import convolved_in_training, is_bare_convolution
 from deeplab_load.models.fused_norm import update_averages
 from deeplab_load.models.slim import fused_batch_norm
 
@@ -46,8 +46,8 @@ class Unit(NamedTuple):
     def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """x padded and convolved."""
         if self.pad and self._is_same(self.pad, x.shape[1:3]):
-            return convolved(x, kernel, self.convolution, padding='same')
-        return convolved(self.pad(x) if self.pad else x, kernel, self.convolution)
+            return convolved_in_training(x, kernel, self.convolution, padding='same')
+        return convolved_in_training(self.pad(x) if self.pad else x, kernel, self.convolution)
 
     def _is_same(self, pad: keras.layers.ZeroPadding2D, sides: Sequence[int]) -> bool:
         """Whether the padding is that of SAME, which needs no padded copy."""

@@ -120,6 +120,27 @@ def test_in_training_a_convolution_of_any_dilation_is_the_layers(kind, rates):
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(('strides', 'filter_gradients'), [(1, 0), (2, 1)])
+def test_in_training_a_convolution_of_1x1_is_the_layers(strides, filter_gradients):
+    layer = keras.layers.Conv2D(3, 1, strides=strides, padding='same', use_bias=False)
+    layer.build((2, 9, 8, 4))
+    random = np.random.default_rng(0)
+    x, kernel = (tf.constant(random.normal(size=s), tf.float32) for s in ((2, 9, 8, 4), layer.kernel.shape))
+
+    @tf.function
+    def outcome(convolve):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = convolve(x, kernel, layer)
+            loss = tf.reduce_sum(tf.sin(y))
+        return [y, *tape.gradient(loss, [x, kernel])]
+
+    for expected, found in zip(*map(outcome, (convolved, convolved_in_training)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
+    operations = outcome.get_concrete_function(convolved_in_training).graph.get_operations()
+    assert [o.type for o in operations].count('Conv2DBackpropFilter') == filter_gradients
+
+
 def test_another_segmentor_stays_as_it_is():
     foreign = build_foreign('tests.foreign_segmentors:plain', num_classes=3, windows=[(33, 33)], seed=0)
     assert folded_in_graph(foreign) is foreign
