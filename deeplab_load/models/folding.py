@@ -100,12 +100,14 @@ def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, pa
 def convolved_in_training(
     x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, padding: str | None = None
 ) -> tf.Tensor:
-    """`convolved`, one of 1x1 as `pointwise`, and a depthwise one of a large rate as a sum of shifted maps."""
-    rate, of_columns = layer.dilation_rate
+    """`convolved`, on CPUs one of 1x1 as `pointwise`, and a depthwise one of a large rate as a sum of shifted maps."""
+    (rate, of_columns), padding = layer.dilation_rate, padding or layer.padding
     if not isinstance(layer, keras.layers.DepthwiseConv2D):
-        is_pointwise = kernel.shape[:2] == (1, 1) and tuple(layer.strides) == (1, 1)
-        return pointwise(x, kernel) if is_pointwise else convolved(x, kernel, layer, padding=padding)
-    is_dilated = rate == of_columns > LARGEST_RATE_APART and kernel.shape[:2] == (3, 3) and layer.padding == 'same'
+        is_pointwise = kernel.shape[:3] == (1, 1, x.shape[-1]) and tuple(layer.strides) == (1, 1)
+        if is_pointwise and not tf.config.list_physical_devices('GPU'):  # Not measured there.
+            return pointwise(x, kernel)
+        return convolved(x, kernel, layer, padding=padding)
+    is_dilated = rate == of_columns > LARGEST_RATE_APART and kernel.shape[:2] == (3, 3) and padding == 'same'
     if is_dilated and None not in x.shape[1:]:
         return dilated_depthwise(x, kernel, rate)
     return convolved(x, kernel, layer, padding=padding)

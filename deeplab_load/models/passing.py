@@ -1,5 +1,6 @@
 """How the images of a batch pass through a network: at once, or one after the other."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +26,15 @@ def is_faster_singly(window: tuple[int, int]) -> bool:
     return leave_caches(window) and not has_dilated_depthwise()
 
 
+@functools.cache
 def has_dilated_depthwise() -> bool:
     """Whether this process can run a dilated depthwise convolution as one operation: on CPUs, whether oneDNN is on."""
     try:
-        tf.raw_ops.DepthwiseConv2dNative(
-            input=tf.zeros([1, 5, 5, 1]), filter=tf.zeros([3, 3, 1, 1]), strides=[1] * 4, padding='SAME',
-            dilations=[1, 2, 2, 1],
-        )  # fmt: skip
+        with tf.init_scope():  # Run now, where a function is being traced too.
+            tf.raw_ops.DepthwiseConv2dNative(
+                input=tf.zeros([1, 5, 5, 1]), filter=tf.zeros([3, 3, 1, 1]), strides=[1] * 4, padding='SAME',
+                dilations=[1, 2, 2, 1],
+            )  # fmt: skip
     except tf.errors.UnimplementedError:
         return False
     return True

@@ -120,9 +120,31 @@ def test_in_training_a_convolution_of_any_dilation_is_the_layers(kind, rates):
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
 
 
+def test_a_padding_in_place_of_the_layers_is_heeded_in_training():
+    layer = keras.layers.DepthwiseConv2D(3, padding='same', dilation_rate=6, use_bias=False)
+    layer.build((2, 21, 23, 4))
+    x, kernel = tf.random.stateless_normal([2, 21, 23, 4], [0, 0]), tf.random.stateless_normal([3, 3, 4, 1], [0, 1])
+    expected, found = (f(x, kernel, layer, padding='valid') for f in (convolved, convolved_in_training))
+    assert found.shape == (2, 9, 11, 4)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+def test_in_training_a_convolution_of_groups_is_the_layers(groups):
+    layer = keras.layers.Conv2D(6, 1, padding='same', groups=groups, use_bias=False)
+    layer.build((2, 9, 8, 4))
+    x, kernel = tf.random.stateless_normal([2, 9, 8, 4], [0, 0]), tf.convert_to_tensor(layer.kernel)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        found = convolved_in_training(x, kernel, layer)
+    np.testing.assert_allclose(found, layer(x), rtol=0, atol=1e-5)
+    assert tape.gradient(found, kernel).shape == kernel.shape
+
+
 @pytest.mark.parametrize(('strides', 'filter_gradients'), [(1, 0), (2, 1)])
-def test_in_training_a_convolution_of_1x1_is_the_layers(strides, filter_gradients):
-    layer = keras.layers.Conv2D(3, 1, strides=strides, padding='same', use_bias=False)
+@pytest.mark.parametrize('padding', ['same', 'valid'])
+def test_in_training_a_convolution_of_1x1_is_the_layers(strides, filter_gradients, padding):
+    layer = keras.layers.Conv2D(3, 1, strides=strides, padding=padding, use_bias=False)
     layer.build((2, 9, 8, 4))
     random = np.random.default_rng(0)
     x, kernel = (tf.constant(random.normal(size=s), tf.float32) for s in ((2, 9, 8, 4), layer.kernel.shape))
