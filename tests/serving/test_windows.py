@@ -76,8 +76,8 @@ def test_an_image_that_fits_is_one_tile(signatures, tiling_signatures):
         s['serving_default'](ImageTensor=images)['SemanticPredictions'].numpy() for s in (tiling_signatures, signatures)
     )
     second, first = np.sort(told[1], axis=-1)[..., -2:].transpose(3, 0, 1, 2)
-    decided = first - second > 1e-5
-    assert decided.mean() > 0.99
+    decided = first - second > 2e-6  # Each may have moved by what is allowed above.
+    assert decided.mean() > 0.999
     np.testing.assert_array_equal(tiles[decided], whole[decided])
 
 
