@@ -4,6 +4,7 @@
   by XLA.
 - The same step with λ = 0, cross-entropy alone; and that in PyTorch, eager, with batch norm layers, where it is
   installed.
+- The step of stage 1, frozen batch norm folded as well, or in layers.
 - The step of D: its first convolution computed from image and labels, batch norm compiled and most maps made again; or
   the image split by class in the graph, and Keras' layers.
 
@@ -39,8 +40,9 @@ from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.slim import resize_bilinear
 from deeplab_load.serving import onnx
 from deeplab_load.serving.network import OTHERS, folded, frozen
-from deeplab_load.training import steps
+from deeplab_load.training import objective, steps
 from deeplab_load.training.momentum import Momentum
+from deeplab_load.training.recipe import Recipe
 
 CLASSES, SIDE, BATCH, OF_D = 21, 321, 5, 16
 RATE, MOMENTUM = 1e-6, 0.95
@@ -58,6 +60,15 @@ def of_segmentor(adversarial_weight: float) -> Step:
     )
     images, labels = windows(BATCH)
     return lambda: step(images, labels).ce.numpy()
+
+
+def of_stage_1() -> Step:
+    """A step of stage 1 on a batch of 5, batch norm frozen as the article has it."""
+    segmentor = build_segmentor(NETWORK)
+    optimizer = Momentum(segmentor.trainable_variables, momentum=MOMENTUM, learning_rate=RATE)
+    step = steps.pixelwise_step(segmentor, optimizer, Recipe())
+    images, labels = windows(BATCH)
+    return lambda: step(images, labels, tf.constant(0)).losses.numpy()
 
 
 def in_torch() -> Step:
@@ -101,12 +112,16 @@ def plainly() -> Iterator[None]:
             d.input_of(model, images, tf.one_hot(labels, num_classes)), training=training
         )
 
+    def as_it_is(g: keras.Model, **how: bool) -> keras.Model:
+        return g
+
     layers = {
-        'folded_in_graph': lambda g, training: g,
+        'in_training': as_it_is,
         'folded_in_inference': lambda model: model,
         'on_labels': on_labels,
     }
     with (
+        mock.patch.multiple(objective, in_training=as_it_is, enlarge=resize_bilinear),
         mock.patch.multiple(steps, **layers, enlarge=resize_bilinear),
         mock.patch.multiple(d, class_split=d.class_split.python_function, enlarge=resize_bilinear),
         mock.patch.object(losses, 'softmax_cross_entropy', in_tensorflow),
@@ -117,6 +132,7 @@ def plainly() -> Iterator[None]:
 STEPS: dict[str, Callable[[], Step]] = {
     'g': functools.partial(of_segmentor, 1.0),
     'g, cross-entropy': functools.partial(of_segmentor, 0.0),
+    'stage 1': of_stage_1,
     'D': of_discriminator,
 }
 KINDS: dict[str, Callable] = {'ours': contextlib.nullcontext, 'plain': plainly}

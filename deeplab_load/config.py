@@ -300,7 +300,7 @@ class Config(Recipe, Devices, DataOptions):
         """Raises UserError for options that presuppose DeepLab's network or the names of its variables."""
         presupposing = (
             'fresh_head', 'recipe', 'batch_norm_decay', 'weight_decay', 'last_layer_gradient_multiplier',
-            'last_layers_contain_logits_only', 'image_pyramid',
+            'last_layers_contain_logits_only', 'image_pyramid', 'mixed_precision',
         )  # fmt: skip
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         given = [*self.network(), *(name for name in presupposing if getattr(self, name) != defaults[name])]

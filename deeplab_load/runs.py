@@ -21,6 +21,7 @@ from deeplab_load.config import Config
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead import events
 from deeplab_load.lookahead.state import PROPAGATE
+from deeplab_load.models.in_training import gains_from_mixed_precision
 from deeplab_load.reporting.events import Scalars
 from deeplab_load.reporting.progress import say
 from deeplab_load.spellings import demand
@@ -85,6 +86,8 @@ def run_directory(config: Config) -> Iterator[Run]:
             record = directory.recover()
             directory.adopt_config(values, {*options.UNBOUND, 'versions'})
             _log_start(config, directory, record)
+            if config.mixed_precision and not gains_from_mixed_precision():
+                say('--mixed_precision makes training slower here: TensorFlow finds no instructions for bfloat16.')
             try:
                 yield Run(directory, stop, distribution)
             except Stopped:

@@ -278,6 +278,7 @@ def _adversarial_options(config: Config) -> AdversarialOptions:
         straight_through=config.generator_map == 'straight_through',
         steps_per_propagation=config.steps_per_propagation,
         seed=config.seed,
+        mixed_precision=config.mixed_precision,
         keep_slots=config.optimizer_slots == 'kept',
         fakes_of_seen=config.fakes == 'seen',
     )

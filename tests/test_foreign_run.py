@@ -68,7 +68,9 @@ def test_luc_on_plain_layers_with_stage_1_and_its_best_model_evaluated(tmp_path,
     assert metrics['miou'] == pytest.approx(events[-1]['val_miou'], abs=1e-9)
 
 
-@pytest.mark.parametrize('option', [{'depth_multiplier': 0.5}, {'weight_decay': 0.1}, {'fresh_head': 'logits'}])
+@pytest.mark.parametrize(
+    'option', [{'depth_multiplier': 0.5}, {'weight_decay': 0.1}, {'fresh_head': 'logits'}, {'mixed_precision': True}]
+)
 def test_options_that_presuppose_deeplab_are_refused(option):
     with pytest.raises(UserError, match=f'--segmentor=a:b is not for --{next(iter(option))}, which is of DeepLab'):
         Config(dataset='shapes', segmentor='a:b', **option)

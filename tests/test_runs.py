@@ -1,10 +1,10 @@
-"""Evaluations that go on after a kill, exports that a kill left unrecorded, and determinism."""
+"""Evaluations that go on after a kill, exports that a kill left unrecorded, determinism, and mixed precision."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from deeplab_load import stages
+from deeplab_load import runs, stages
 from deeplab_load.config import Config
 from deeplab_load.runs import Run, run_directory
 from deeplab_load.training.distribution import ONE_DEVICE
@@ -79,6 +79,14 @@ def test_operations_are_deterministic_on_cpus_unless_asked(tmp_path, monkeypatch
     monkeypatch.setattr(StopSignal, 'listen', lambda stop: None)
     with run_directory(Config(dataset='shapes', run_dir=str(tmp_path / 'run'), deterministic=asked)):
         assert bool(asked_for) == wanted
+
+
+@pytest.mark.parametrize(('asked', 'gains', 'told'), [(True, False, True), (True, True, False), (False, False, False)])
+def test_mixed_precision_that_gains_nothing_is_told(tmp_path, monkeypatch, capsys, asked, gains, told):
+    monkeypatch.setattr(runs, 'gains_from_mixed_precision', lambda: gains)
+    monkeypatch.setattr(StopSignal, 'listen', lambda stop: None)
+    with run_directory(Config(dataset='shapes', run_dir=str(tmp_path / 'run'), mixed_precision=asked)):
+        assert ('--mixed_precision makes training slower here' in capsys.readouterr().out) == told
 
 
 def test_versions_that_were_not_recorded_are_removed(tmp_path):

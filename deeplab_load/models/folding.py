@@ -1,16 +1,12 @@
 """Frozen batch normalisation folded into the convolution before it: the same variables, fewer operations."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from deeplab_load.models.enlarging import EnlargeToStride
 from deeplab_load.models.foreign import is_foreign
-from deeplab_load.models.pointwise import pointwise
-from deeplab_load.models.shifting import LARGEST_RATE_APART, dilated_depthwise
-from deeplab_load.models.slim import BatchNorm, ResizeToStride
+from deeplab_load.models.slim import BatchNorm
 
 _NORM = '.BatchNorm'
 
@@ -20,14 +16,13 @@ def norms_of(segmentor: keras.Model) -> dict[str, BatchNorm]:
     return {layer.name.removesuffix(_NORM): layer for layer in segmentor.layers if isinstance(layer, BatchNorm)}
 
 
-def folded_in_graph(segmentor: keras.Model, *, training: bool = False) -> keras.Model:
+def folded_in_graph(segmentor: keras.Model) -> keras.Model:
     """The segmentor with its batch normalisation frozen and, at every call anew, folded into the convolutions.
 
     y = conv(x, W·s) + (β − mean·s) with s = γ / √(variance + ε), which is what the moving averages make of conv(x, W).
 
     Args:
         segmentor: of `build_segmentor`; another one is left as it is.
-        training: for a gradient as well: compiles by XLA, once for each batch size, what takes TensorFlow long.
 
     Returns:
         A model of the same input, output and variables, differentiable in W, γ and β. All its other layers are the
@@ -40,10 +35,7 @@ def folded_in_graph(segmentor: keras.Model, *, training: bool = False) -> keras.
     def counterpart(layer: keras.Layer) -> keras.Layer:
         if isinstance(layer, BatchNorm):
             return keras.layers.Identity(name=layer.name)
-        if training and isinstance(layer, ResizeToStride):
-            return EnlargeToStride(layer.stride, name=layer.name)
-        convolve = convolved_in_training if training else convolved
-        return FoldedConvolution(layer, norms[layer.name], convolve) if layer.name in norms else layer
+        return FoldedConvolution(layer, norms[layer.name]) if layer.name in norms else layer
 
     return keras.models.clone_model(segmentor, clone_function=counterpart)
 
@@ -56,9 +48,8 @@ class FoldedConvolution(keras.layers.Layer):
         convolution: keras.Layer,
         norm: keras.layers.BatchNormalization,
         convolve: Callable[[tf.Tensor, tf.Tensor, keras.Layer], tf.Tensor] | None = None,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(name=convolution.name, **kwargs)
+        super().__init__(name=convolution.name)
         self.convolution, self.norm, self.convolve = convolution, norm, convolve or convolved
 
     def call(self, x):
@@ -95,19 +86,3 @@ def convolved(x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, pa
     """What a convolution layer, depthwise or not, would make of x with another kernel or padding, biases left out."""
     operation = keras.ops.depthwise_conv if isinstance(layer, keras.layers.DepthwiseConv2D) else keras.ops.conv
     return operation(x, kernel, layer.strides, padding or layer.padding, dilation_rate=layer.dilation_rate)
-
-
-def convolved_in_training(
-    x: tf.Tensor, kernel: tf.Tensor, layer: keras.layers.Conv2D, *, padding: str | None = None
-) -> tf.Tensor:
-    """`convolved`, on CPUs one of 1x1 as `pointwise`, and a depthwise one of a large rate as a sum of shifted maps."""
-    (rate, of_columns), padding = layer.dilation_rate, padding or layer.padding
-    if not isinstance(layer, keras.layers.DepthwiseConv2D):
-        is_pointwise = kernel.shape[:3] == (1, 1, x.shape[-1]) and tuple(layer.strides) == (1, 1)
-        if is_pointwise and not tf.config.list_physical_devices('GPU'):  # Not measured there.
-            return pointwise(x, kernel)
-        return convolved(x, kernel, layer, padding=padding)
-    is_dilated = rate == of_columns > LARGEST_RATE_APART and kernel.shape[:2] == (3, 3) and padding == 'same'
-    if is_dilated and None not in x.shape[1:]:
-        return dilated_depthwise(x, kernel, rate)
-    return convolved(x, kernel, layer, padding=padding)

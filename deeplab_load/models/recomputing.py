@@ -14,8 +14,9 @@ import keras
 import tensorflow as tf
 
 from deeplab_load.models.compiled_norm import Norm, moments, norm_relu, norm_relu_gradients
-from deeplab_load.models.folding import convolved_in_training, is_bare_convolution
+from deeplab_load.models.folding import is_bare_convolution
 from deeplab_load.models.fused_norm import update_averages
+from deeplab_load.models.in_training import convolved_in_training
 from deeplab_load.models.slim import fused_batch_norm
 
 SMALLEST = 14 * 14 * 512  # Values of an image's map from which on a block pays; measured in docs/speed.md.

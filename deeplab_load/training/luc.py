@@ -26,6 +26,7 @@ class LucPlayers(TensorFlowPlayers):
             self.optimizer,
             adversarial_weight=self.options.weight,
             straight_through=self.options.straight_through,
+            mixed_precision=self.options.mixed_precision,
             train_discriminator=paired_step(self.trainer.model, self.trainer.optimizer),
         )
 

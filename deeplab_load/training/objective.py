@@ -9,6 +9,7 @@ import tensorflow as tf
 from deeplab_load import losses
 from deeplab_load.models.enlarging import enlarge
 from deeplab_load.models.foreign import is_foreign
+from deeplab_load.models.in_training import in_training
 from deeplab_load.models.inference import Inference, pyramid_logits
 from deeplab_load.models.slim import resize_nearest, spatial_size
 from deeplab_load.restore.names import named_variables, tf1_variables
@@ -27,7 +28,8 @@ def scale_logits(segmentor: keras.Model, recipe: Recipe) -> Callable[[tf.Tensor]
     training = recipe.fine_tune_batch_norm or not is_foreign(segmentor)
     pyramid = Inference(image_pyramid=recipe.image_pyramid, merge_method=recipe.merge_method)
     logits_stride = strides(segmentor)[1]
-    return lambda images: pyramid_logits(segmentor, images, logits_stride, pyramid, training=training)
+    network = in_training(segmentor, mixed_precision=recipe.mixed_precision)
+    return lambda images: pyramid_logits(network, images, logits_stride, pyramid, training=training)
 
 
 def pixel_weights(

@@ -47,6 +47,7 @@ class AdversarialOptions:
     straight_through: bool
     steps_per_propagation: int
     seed: int
+    mixed_precision: bool = False
     keep_slots: bool = False
     fakes_of_seen: bool = False
 
@@ -97,6 +98,7 @@ class TensorFlowPlayers:
             self.optimizer,
             adversarial_weight=self.options.weight,
             straight_through=self.options.straight_through,
+            mixed_precision=self.options.mixed_precision,
         )
 
     def propagate(self, propagation: int) -> Losses:

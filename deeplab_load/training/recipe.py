@@ -59,6 +59,9 @@ class Recipe:
     slow_start_burnin_type: str = option(
         'none', 'Stage 1: whether the rate before the schedule begins rises to it.', ('none', 'linear')
     )
+    mixed_precision: bool = option(
+        False, 'Train the segmentor, in every stage, with convolutions in bfloat16; all else stays float32.'
+    )
     # Batch norm.
     fine_tune_batch_norm: bool = option(False, 'Stage 1: normalise with the statistics of the batch; deeplab: so.')
     batch_norm_decay: float | None = option(None, "Stage 1: decay of batch-norm statistics; the original's if absent.")

@@ -13,7 +13,7 @@ import tensorflow as tf
 from deeplab_load import losses, replicas
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.enlarging import enlarge
-from deeplab_load.models.folding import folded_in_graph
+from deeplab_load.models.in_training import in_training
 from deeplab_load.models.judging import folded_in_inference, on_labels
 from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.objective import (
@@ -51,6 +51,7 @@ def adversarial_step(
     *,
     adversarial_weight: float,
     straight_through: bool,
+    mixed_precision: bool = False,
     train_discriminator: Callable[[tf.Tensor, tf.Tensor], DiscriminatorOutcome] | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor], AdversarialOutcome]:
     """Makes the step of g: L = CE + λ · (−log D(ŷ | x)), D fixed and in inference mode, batch norm frozen.
@@ -58,7 +59,7 @@ def adversarial_step(
     The step takes windows `[batch, h, w, 3]` (0 to 255) and labels uint8 `[batch, h, w]`. With λ = 0 D is not asked.
     Where `train_discriminator` is given, D first takes a step on what it sees of the real maps and of g's.
     """
-    size, network = discriminator.input_shape[1], folded_in_graph(segmentor, training=True)
+    size, network = discriminator.input_shape[1], in_training(segmentor, frozen=True, mixed_precision=mixed_precision)
     judge = folded_in_inference(discriminator)
     targets = [v.value for v in optimizer.variables]
 

@@ -1,5 +1,7 @@
 """Frozen batch normalisation folded in the graph: the same outputs, the same gradients, the same variables."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import tensorflow as tf
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.models.deeplab import build_segmentor
-from deeplab_load.models.folding import convolved, convolved_in_training, folded_in_graph, folded_weights, norms_of
+from deeplab_load.models.folding import convolved, folded_in_graph, folded_weights, norms_of
 from deeplab_load.models.foreign import build_foreign
+from deeplab_load.models.in_training import in_training
 
 ASPP = {'atrous_rates': (1, 2, 6), 'decoder_output_stride': 4, 'depth_multiplier': 0.1}
 NETWORKS = {
@@ -43,10 +46,10 @@ def outcome(model, variables):
     return run(images(33))
 
 
-@pytest.mark.parametrize('training', [False, True])
-def test_logits_and_gradients_are_those_of_the_segmentor(segmentor, training):
+@pytest.mark.parametrize('fold', [folded_in_graph, functools.partial(in_training, frozen=True)])
+def test_logits_and_gradients_are_those_of_the_segmentor(segmentor, fold):
     variables = segmentor.trainable_variables
-    folded = folded_in_graph(segmentor, training=training)
+    folded = fold(segmentor)
     (expected, plain), (logits, gradients) = (outcome(m, variables) for m in (segmentor, folded))
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -99,68 +102,6 @@ def test_float64_gradients_are_the_unfolded_ones_to_1e_9(layer, channels):
         outcomes.append([y, *tape.gradient(loss, [x, kernel, gamma, beta])])
     for expected, found in zip(*outcomes, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize('rates', [(1, 1), (4, 4), (6, 6), (18, 18), (6, 3), (18, 15), (6, 21)])
-@pytest.mark.parametrize('kind', [keras.layers.Conv2D, keras.layers.DepthwiseConv2D])
-def test_in_training_a_convolution_of_any_dilation_is_the_layers(kind, rates):
-    arguments = {'filters': 3} if kind is keras.layers.Conv2D else {}
-    layer = kind(kernel_size=3, padding='same', dilation_rate=rates, use_bias=False, **arguments)
-    layer.build((2, 21, 23, 4))
-    random = np.random.default_rng(0)
-    x, kernel = (tf.constant(random.normal(size=s), tf.float32) for s in ((2, 21, 23, 4), layer.kernel.shape))
-    outcomes = []
-    for convolve in (convolved, convolved_in_training):
-        with tf.GradientTape() as tape:
-            tape.watch([x, kernel])
-            y = convolve(x, kernel, layer)
-            loss = tf.reduce_sum(tf.sin(y))
-        outcomes.append([y, *tape.gradient(loss, [x, kernel])])
-    for expected, found in zip(*outcomes, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
-
-
-def test_a_padding_in_place_of_the_layers_is_heeded_in_training():
-    layer = keras.layers.DepthwiseConv2D(3, padding='same', dilation_rate=6, use_bias=False)
-    layer.build((2, 21, 23, 4))
-    x, kernel = tf.random.stateless_normal([2, 21, 23, 4], [0, 0]), tf.random.stateless_normal([3, 3, 4, 1], [0, 1])
-    expected, found = (f(x, kernel, layer, padding='valid') for f in (convolved, convolved_in_training))
-    assert found.shape == (2, 9, 11, 4)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize('groups', [1, 2])
-def test_in_training_a_convolution_of_groups_is_the_layers(groups):
-    layer = keras.layers.Conv2D(6, 1, padding='same', groups=groups, use_bias=False)
-    layer.build((2, 9, 8, 4))
-    x, kernel = tf.random.stateless_normal([2, 9, 8, 4], [0, 0]), tf.convert_to_tensor(layer.kernel)
-    with tf.GradientTape() as tape:
-        tape.watch(kernel)
-        found = convolved_in_training(x, kernel, layer)
-    np.testing.assert_allclose(found, layer(x), rtol=0, atol=1e-5)
-    assert tape.gradient(found, kernel).shape == kernel.shape
-
-
-@pytest.mark.parametrize(('strides', 'filter_gradients'), [(1, 0), (2, 1)])
-@pytest.mark.parametrize('padding', ['same', 'valid'])
-def test_in_training_a_convolution_of_1x1_is_the_layers(strides, filter_gradients, padding):
-    layer = keras.layers.Conv2D(3, 1, strides=strides, padding=padding, use_bias=False)
-    layer.build((2, 9, 8, 4))
-    random = np.random.default_rng(0)
-    x, kernel = (tf.constant(random.normal(size=s), tf.float32) for s in ((2, 9, 8, 4), layer.kernel.shape))
-
-    @tf.function
-    def outcome(convolve):
-        with tf.GradientTape() as tape:
-            tape.watch([x, kernel])
-            y = convolve(x, kernel, layer)
-            loss = tf.reduce_sum(tf.sin(y))
-        return [y, *tape.gradient(loss, [x, kernel])]
-
-    for expected, found in zip(*map(outcome, (convolved, convolved_in_training)), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
-    operations = outcome.get_concrete_function(convolved_in_training).graph.get_operations()
-    assert [o.type for o in operations].count('Conv2DBackpropFilter') == filter_gradients
 
 
 def test_another_segmentor_stays_as_it_is():

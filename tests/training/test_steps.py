@@ -46,17 +46,18 @@ def batch(seed=0):
     return images, tf.constant(labels)
 
 
-def make_step(segmentor, discriminator, weight=1.0, learning_rate=1e-3):
+def make_step(segmentor, discriminator, weight=1.0, learning_rate=1e-3, **how):
     optimizer = Momentum(segmentor.trainable_variables, learning_rate=learning_rate, momentum=0.95)
     return adversarial_step(
-        segmentor, discriminator, optimizer, adversarial_weight=weight, straight_through=True
+        segmentor, discriminator, optimizer, adversarial_weight=weight, straight_through=True, **how
     )  # fmt: skip
 
 
-def test_the_adversarial_step_lowers_its_loss_and_leaves_the_rest_alone(segmentor, discriminator):
+@pytest.mark.parametrize('mixed_precision', [False, True])
+def test_the_adversarial_step_lowers_its_loss_and_leaves_the_rest_alone(segmentor, discriminator, mixed_precision):
     frozen = [v.numpy() for v in segmentor.non_trainable_variables]
     d_before = [v.numpy() for v in discriminator.variables]
-    step = make_step(segmentor, discriminator)
+    step = make_step(segmentor, discriminator, mixed_precision=mixed_precision)
     outcomes = [step(*batch()) for _ in range(8)]
     total = [float(o.ce + o.adv) for o in outcomes]
     assert total[-1] < total[0]
@@ -105,14 +106,18 @@ def test_all_finite():
     assert not bool(all_finite([tf.constant(np.inf)]))
 
 
-def test_the_pixelwise_step_learns_and_updates_batch_norm(segmentor):
-    moving = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
+@pytest.mark.parametrize('mixed_precision', [False, True])
+def test_the_pixelwise_step_learns_and_updates_batch_norm(segmentor, mixed_precision):
+    # What is pooled of a normalised map of two images has a mean of zero, and none to average.
+    means = [v for v in segmentor.non_trainable_variables if v.name == 'moving_mean' and 'pooling' not in v.path]
+    moving = [v.numpy() for v in means]
     optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.01, momentum=0.9)
-    step = pixelwise_step(segmentor, optimizer, Recipe(), mean_counts=tf.constant([100.0, 200.0, 300.0]))
+    step = pixelwise_step(
+        segmentor, optimizer, Recipe(mixed_precision=mixed_precision), mean_counts=tf.constant([100.0, 200.0, 300.0])
+    )
     outcomes = [float(step(*batch(), tf.constant(number)).losses[0]) for number in range(10)]
     assert outcomes[-1] < outcomes[0]
-    after = [v.numpy() for v in segmentor.non_trainable_variables if v.name == 'moving_mean']
-    assert all(not np.array_equal(a, b) for a, b in zip(moving, after, strict=True))
+    assert all(not np.array_equal(a, b.numpy()) for a, b in zip(moving, means, strict=True))
     assert step.experimental_get_tracing_count() == 1
 
 
