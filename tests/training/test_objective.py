@@ -7,6 +7,9 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load import losses
+from deeplab_load.catalog import Architecture
+from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.inference import Inference, pyramid_logits
 from deeplab_load.models.slim import resize_nearest
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.training.objective import (
@@ -132,3 +135,17 @@ def test_every_scale_of_the_image_pyramid_and_the_merged_logits(small_segmentor)
     assert small.shape == plain.shape == merged.shape == (1, 5, 5, 7)
     np.testing.assert_allclose(merged, (small + plain) / 2, rtol=1e-5, atol=1e-6)
     assert len(scale_logits(small_segmentor, Recipe())(images)) == 1
+
+
+@pytest.mark.parametrize('fine_tune_batch_norm', [False, True])
+def test_scaled_images_are_pooled_over_a_scaled_window(fine_tune_batch_norm):
+    architecture = Architecture('mobilenet_v2', 5, 16, depth_multiplier=0.1, image_pooling_crop_size=(33, 33))
+    segmentor = build_segmentor(architecture, fine_tune_batch_norm=fine_tune_batch_norm, seed=1)
+    segmentor.get_layer('concat_projection_dropout').rate = 0.0
+    images = tf.random.stateless_uniform([2, 65, 65, 3], [0, 0], maxval=255.0)
+    recipe = Recipe(image_pyramid=(0.75, 1.25), fine_tune_batch_norm=fine_tune_batch_norm)
+    layers = pyramid_logits(segmentor, images, 16, Inference(image_pyramid=recipe.image_pyramid), training=True)
+    found = scale_logits(segmentor, recipe)(images)
+    assert len(found) == len(layers) == 3
+    for expected, logits in zip(layers, found, strict=True):
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
