@@ -24,7 +24,7 @@ def in_training(segmentor: keras.Model, *, frozen: bool = False, mixed_precision
         segmentor: of `build_segmentor`; another one is left as it is.
         frozen: whether all batch normalisation counts as frozen, not only that which was built so.
         mixed_precision: whether the convolutions that batch norm follows, but for depthwise ones, take bfloat16; all
-            else stays float32: weights, their folding, biases, batch norm, what is kept of maps, and the last layer.
+            else stays float32: weights, their folding, biases, batch norm, what lies between convolutions, the last layer.
 
     Returns:
         A model of the same input, output and variables. All its other layers are the segmentor's own, those of dropout
