@@ -94,3 +94,8 @@ def test_versions_that_were_not_recorded_are_removed(tmp_path):
         (tmp_path / name).mkdir()
     stages._remove_unrecorded(tmp_path, '1')
     assert sorted(p.name for p in tmp_path.iterdir()) == ['1', 'mine']
+
+
+@pytest.mark.parametrize('asked', [False, True])
+def test_mixed_precision_is_an_option_of_the_adversarial_stage_too(asked):
+    assert stages._adversarial_options(Config(dataset='shapes', mixed_precision=asked)).mixed_precision is asked

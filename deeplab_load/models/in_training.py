@@ -23,8 +23,8 @@ def in_training(segmentor: keras.Model, *, frozen: bool = False, mixed_precision
     Args:
         segmentor: of `build_segmentor`; another one is left as it is.
         frozen: whether all batch normalisation counts as frozen, not only that which was built so.
-        mixed_precision: whether the convolutions that batch norm follows, but for depthwise ones, take bfloat16; all
-            else stays float32: weights, their folding, biases, batch norm, what lies between convolutions, the last layer.
+        mixed_precision: whether the dense convolutions that batch norm follows, which are all but the last, compute in
+            bfloat16. All else stays float32: weights, their folding, biases, batch norm, maps between convolutions.
 
     Returns:
         A model of the same input, output and variables. All its other layers are the segmentor's own, those of dropout
@@ -51,7 +51,7 @@ def in_training(segmentor: keras.Model, *, frozen: bool = False, mixed_precision
 
 
 def gains_from_mixed_precision() -> bool:
-    """Whether this machine has instructions for bfloat16: GPUs since Ampere, processors with AVX512-BF16 or AMX."""
+    """Whether TensorFlow has fast bfloat16 here: GPUs since Ampere; oneDNN on processors with AVX512-BF16 or AMX."""
     if gpus := tf.config.list_physical_devices('GPU'):
         details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
         return all(found.get('compute_capability', (0, 0)) >= (8, 0) for found in details)

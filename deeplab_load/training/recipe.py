@@ -60,7 +60,7 @@ class Recipe:
         'none', 'Stage 1: whether the rate before the schedule begins rises to it.', ('none', 'linear')
     )
     mixed_precision: bool = option(
-        False, 'Train the segmentor, in every stage, with convolutions in bfloat16; all else stays float32.'
+        False, 'Train the segmentor, in every stage, with its dense convolutions but the last in bfloat16.'
     )
     # Batch norm.
     fine_tune_batch_norm: bool = option(False, 'Stage 1: normalise with the statistics of the batch; deeplab: so.')

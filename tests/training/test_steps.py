@@ -53,11 +53,17 @@ def make_step(segmentor, discriminator, weight=1.0, learning_rate=1e-3, **how):
     )  # fmt: skip
 
 
+def convolves_in_bfloat16(step, *arguments):
+    operations = step.get_concrete_function(*arguments).graph.get_operations()
+    return any(o.type == 'Conv2D' and o.outputs[0].dtype == tf.bfloat16 for o in operations)
+
+
 @pytest.mark.parametrize('mixed_precision', [False, True])
 def test_the_adversarial_step_lowers_its_loss_and_leaves_the_rest_alone(segmentor, discriminator, mixed_precision):
     frozen = [v.numpy() for v in segmentor.non_trainable_variables]
     d_before = [v.numpy() for v in discriminator.variables]
     step = make_step(segmentor, discriminator, mixed_precision=mixed_precision)
+    assert convolves_in_bfloat16(step, *batch()) == mixed_precision
     outcomes = [step(*batch()) for _ in range(8)]
     total = [float(o.ce + o.adv) for o in outcomes]
     assert total[-1] < total[0]
@@ -115,6 +121,7 @@ def test_the_pixelwise_step_learns_and_updates_batch_norm(segmentor, mixed_preci
     step = pixelwise_step(
         segmentor, optimizer, Recipe(mixed_precision=mixed_precision), mean_counts=tf.constant([100.0, 200.0, 300.0])
     )
+    assert convolves_in_bfloat16(step, *batch(), tf.constant(0)) == mixed_precision
     outcomes = [float(step(*batch(), tf.constant(number)).losses[0]) for number in range(10)]
     assert outcomes[-1] < outcomes[0]
     assert all(not np.array_equal(a, b.numpy()) for a, b in zip(moving, means, strict=True))
