@@ -87,7 +87,7 @@ def run_directory(config: Config) -> Iterator[Run]:
             directory.adopt_config(values, {*options.UNBOUND, 'versions'})
             _log_start(config, directory, record)
             if config.mixed_precision and not gains_from_mixed_precision():
-                say('--mixed_precision makes training slower here: TensorFlow has no fast bfloat16 on this machine.')
+                say('--mixed_precision may make training slower here: no instructions for bfloat16 were found.')
             try:
                 yield Run(directory, stop, distribution)
             except Stopped:

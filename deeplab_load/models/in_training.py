@@ -18,13 +18,13 @@ from deeplab_load.models.slim import BatchNorm, ResizeToStride
 def in_training(segmentor: keras.Model, *, frozen: bool = False, mixed_precision: bool = False) -> keras.Model:
     """The segmentor of operations that are fast in training; frozen batch norm is folded (`folding.folded_in_graph`).
 
-    XLA compiles, once for each batch size, what takes TensorFlow long.
+    XLA compiles, once for each shape of a batch, what takes TensorFlow long.
 
     Args:
         segmentor: of `build_segmentor`; another one is left as it is.
         frozen: whether all batch normalisation counts as frozen, not only that which was built so.
-        mixed_precision: whether the dense convolutions that batch norm follows, which are all but the last, compute in
-            bfloat16. All else stays float32: weights, their folding, biases, batch norm, maps between convolutions.
+        mixed_precision: whether the dense convolutions that batch norm follows compute in bfloat16. All else
+            stays float32: weights, their folding, biases, batch norm, maps between convolutions.
 
     Returns:
         A model of the same input, output and variables. All its other layers are the segmentor's own, those of dropout

@@ -59,8 +59,9 @@ class Recipe:
     slow_start_burnin_type: str = option(
         'none', 'Stage 1: whether the rate before the schedule begins rises to it.', ('none', 'linear')
     )
+    # Precision.
     mixed_precision: bool = option(
-        False, 'Train the segmentor, in every stage, with its dense convolutions but the last in bfloat16.'
+        False, 'In every stage: compute dense convolutions that batch norm follows in bfloat16.'
     )
     # Batch norm.
     fine_tune_batch_norm: bool = option(False, 'Stage 1: normalise with the statistics of the batch; deeplab: so.')
