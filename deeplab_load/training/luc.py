@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,7 @@ import tensorflow as tf
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.alternating import AlternatingLosses
 from deeplab_load.training.players import Step, TensorFlowPlayers
-from deeplab_load.training.steps import AdversarialOutcome, adversarial_step, all_finite, paired_step
+from deeplab_load.training.steps import AdversarialOutcome, all_finite, paired_step
 
 
 class LucPlayers(TensorFlowPlayers):
@@ -19,16 +20,10 @@ class LucPlayers(TensorFlowPlayers):
     them to it; then g learns, with that D in inference mode. D's slots begin fresh and are kept.
     """
 
-    def _make_step(self) -> Step:
-        return adversarial_step(
-            self.segmentor,
-            self.trainer.model,
-            self.optimizer,
-            adversarial_weight=self.options.weight,
-            straight_through=self.options.straight_through,
-            mixed_precision=self.options.mixed_precision,
-            train_discriminator=paired_step(self.trainer.model, self.trainer.optimizer),
-        )
+    def _make_step(self, **more: Any) -> Step:
+        """The step of g, with one of D before it."""
+        paired = paired_step(self.trainer.model, self.trainer.optimizer)
+        return super()._make_step(train_discriminator=paired, **more)
 
     def propagate(self, propagation: int) -> AlternatingLosses:
         """Trains D and g for `steps_per_propagation` steps; puts both back where g's outcome was not finite.

@@ -5,6 +5,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -91,7 +92,8 @@ class TensorFlowPlayers:
         self.keeps_slots = options.keep_slots
         self.stopwatch = Stopwatch()
 
-    def _make_step(self) -> Step:
+    def _make_step(self, **more: Any) -> Step:
+        """The step of g, with more of what `adversarial_step` takes."""
         return adversarial_step(
             self.segmentor,
             self.trainer.model,
@@ -99,6 +101,7 @@ class TensorFlowPlayers:
             adversarial_weight=self.options.weight,
             straight_through=self.options.straight_through,
             mixed_precision=self.options.mixed_precision,
+            **more,
         )
 
     def propagate(self, propagation: int) -> Losses:

@@ -1,10 +1,13 @@
 """The built-in data set, a few images of it, a small segmentor, and a run directory that has begun."""
 
+import dataclasses
+
 import pytest
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.data.preparation import prepare
 from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.training import players as players_module
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.stopping import StopSignal
 
@@ -37,6 +40,20 @@ def few(shapes):
     """Twelve training images and six of the validation split."""
     train, val = shapes.examples('train'), shapes.examples('val')
     return train.subset(train.ids[:12]), val.subset(val.ids[:6])
+
+
+@pytest.fixture
+def handed_on(players, monkeypatch):
+    """What a module's players make their step with under other options."""
+
+    def make(**options):
+        given = {}
+        monkeypatch.setattr(players_module, 'adversarial_step', lambda *_, **how: given.update(how))
+        players.options = dataclasses.replace(players.options, **options)
+        players._make_step()
+        return given
+
+    return make
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The players of Luc et al.: D and g in turn, each on what the other has become, and bit for bit after a stop."""
 
-import dataclasses
 import json
 
 import keras
@@ -15,7 +14,6 @@ from deeplab_load.lookahead.alternating import alternate
 from deeplab_load.lookahead.state import Limits, LoadState
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.foreign import build_foreign
-from deeplab_load.training import luc as luc_module
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.lookahead import run_lookahead
@@ -187,10 +185,6 @@ def test_d_that_is_not_finite_names_the_propagation(players):
         players.propagate(4)
 
 
-def test_mixed_precision_is_handed_on_to_the_step(players, monkeypatch):
-    given = {}
-    monkeypatch.setattr(luc_module, 'adversarial_step', lambda *_, **how: given.update(how))
-    for asked in (False, True):
-        players.options = dataclasses.replace(players.options, mixed_precision=asked)
-        players._make_step()
-        assert given['mixed_precision'] is asked
+@pytest.mark.parametrize('asked', [False, True])
+def test_mixed_precision_is_handed_on_to_the_step(handed_on, asked):
+    assert handed_on(mixed_precision=asked)['mixed_precision'] is asked

@@ -12,7 +12,6 @@ from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.models.discriminator import build_discriminator
-from deeplab_load.training import players as players_module
 from deeplab_load.training.discriminator import DiscriminatorOptions, DiscriminatorTrainer
 from deeplab_load.training.durable import RunDirectory
 from deeplab_load.training.players import AdversarialOptions, TensorFlowPlayers, TrainingData
@@ -168,10 +167,6 @@ def test_the_holdout_miou_is_a_fraction(players):
     assert 0 <= players.evaluate() <= 1
 
 
-def test_mixed_precision_is_handed_on_to_the_step(players, monkeypatch):
-    given = {}
-    monkeypatch.setattr(players_module, 'adversarial_step', lambda *_, **how: given.update(how))
-    for asked in (False, True):
-        players.options = dataclasses.replace(players.options, mixed_precision=asked)
-        players._make_step()
-        assert given['mixed_precision'] is asked
+@pytest.mark.parametrize('asked', [False, True])
+def test_mixed_precision_is_handed_on_to_the_step(handed_on, asked):
+    assert handed_on(mixed_precision=asked)['mixed_precision'] is asked
