@@ -14,6 +14,8 @@ import tensorflow as tf
 
 Sides = tuple[int, int]
 
+MOST_ROWS = 16  # Of a map, whose products a processor's cache holds.
+
 
 def split_convolution(
     images: tf.Tensor, labels: tf.Tensor, kernel: tf.Tensor, *, strides: Sides, padding: str
@@ -65,20 +67,28 @@ def _kernel_gradient(
 ) -> tf.Tensor:
     """Sums over all pixels of a class, by tap: the pixel's values times what came to the place that the tap served."""
     channels, filters = images.shape[-1], shape[-1]
-    classes, rows = shape[2] // channels, channels * filters
-    taps = _taps(images, labels, shape[:2], strides, padding)
+    classes = shape[2] // channels
+    height, width = upstream.shape[1:3]
+    rows = max(n for n in range(1, MOST_ROWS + 1) if height % n == 0)
 
-    def add_image(number: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        places = [values[number, ..., tf.newaxis] * upstream[number, ..., tf.newaxis, :] for values, _ in taps]
-        of_image = [
-            tf.math.unsorted_segment_sum(tf.reshape(place, [-1, rows]), tf.reshape(labels[number], [-1]), classes)
-            for place, (_, labels) in zip(places, taps, strict=True)
+    def in_parts(x: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(x, [-1, rows * width, *x.shape[3:]])
+
+    taps = [tuple(map(in_parts, tap)) for tap in _taps(images, labels, shape[:2], strides, padding)]
+    upstream = in_parts(upstream)
+
+    def add_part(number: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_part = [
+            tf.math.unsorted_segment_sum(
+                values[number][:, :, tf.newaxis] * upstream[number][:, tf.newaxis], labels[number], classes
+            )
+            for values, labels in taps
         ]
-        return number + 1, sums + tf.stack(of_image)
+        return number + 1, sums + tf.stack(of_part)
 
-    # Image by image, so that the products of one only are in memory.
-    zeros = tf.zeros([len(taps), classes, rows])
-    _, sums = tf.while_loop(lambda number, _: number < tf.shape(images)[0], add_image, (0, zeros))
+    # Part by part, so that the products of one only are in memory.
+    zeros = tf.zeros([len(taps), classes, channels, filters])
+    _, sums = tf.while_loop(lambda number, _: number < tf.shape(upstream)[0], add_part, (0, zeros))
     return tf.reshape(sums, shape)
 
 

@@ -24,7 +24,7 @@ class FusedNorm(keras.layers.Layer):
         if not training:
             return fused_batch_norm(x, self.norm, is_training=False)[0]
         y, mean, variance = fused_batch_norm(x, self.norm, is_training=True)
-        number = tf.cast(tf.size(x[..., 0]), tf.float32)
+        number = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
         update_averages(self.norm, mean, variance * ((number - 1.0) / number))
         return y
 

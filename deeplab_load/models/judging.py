@@ -29,16 +29,25 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
     shape = first.compute_output_shape(discriminator.input_shape)
     compiled, after = blocks(after, shape)
     fused = [FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer for layer in after]
-    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *fused])
+    for block in compiled[:1]:
+        shape = block.compute_output_shape(shape)
+    rest = keras.Sequential([keras.Input(shape[1:]), *compiled[1:], *fused])
 
     def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         # A map alone is the split of an image of ones.
         alone = channels == num_classes
         seen = tf.ones_like(labels, tf.float32)[..., tf.newaxis] if alone else discriminator_images(images, size)
         kernel = tf.convert_to_tensor(first.kernel)
-        x = split_convolution(seen, labels, kernel, strides=first.strides, padding=first.padding)
-        x = tf.nn.bias_add(x, tf.convert_to_tensor(first.bias)) if first.use_bias else x
-        return rest(first.activation(x), training=training)
+
+        def convolve() -> tf.Tensor:
+            x = split_convolution(seen, labels, kernel, strides=first.strides, padding=first.padding)
+            x = tf.nn.bias_add(x, tf.convert_to_tensor(first.bias)) if first.use_bias else x
+            return first.activation(x)
+
+        x = convolve()
+        for block in compiled[:1]:
+            x = block(x, training=training, again=convolve)
+        return rest(x, training=training)
 
     return judge
 

@@ -1,9 +1,9 @@
 """D's large maps in training on CPUs: most of them are made again for the gradient instead of kept.
 
 A block is the batch normalisation, ReLU and convolution after a convolution: in MobileNet those of a depthwise and of a
-pointwise convolution together. Of all its maps it keeps the one that it is given. What lies between convolutions is
-compiled by XLA into one loop over memory each, so that making maps again takes no longer than TensorFlow's own
-operations take without.
+pointwise convolution together. Of all its maps it keeps the one that it is given; that of D's first convolution is made
+again as well, from image and labels. What lies between convolutions is compiled by XLA into one loop over memory each,
+so that making maps again takes no longer than TensorFlow's own operations take without.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,13 +66,16 @@ class Block(keras.layers.Layer):
         super().__init__(name=f'{units[0].norm.name}_block', **kwargs)
         self.units = list(units)
 
-    def call(self, x, training=False):
-        """What the layers make of x `[batch, height, width, channels]`; updates the moving averages when training."""
+    def call(self, x, training=False, again=None):
+        """What the layers make of x `[batch, height, width, channels]`; updates the moving averages when training.
+
+        Where `again` is given, a function that makes x, x is not kept for the gradient either.
+        """
         if not training:
             for unit in self.units:
                 x = unit.in_inference(x)
             return x
-        y, *statistics = _trained(self.units, x)
+        y, *statistics = _trained(self.units, x, again or (lambda: tf.identity(x)))
         for unit, mean, variance in zip(self.units, statistics[::2], statistics[1::2], strict=True):
             update_averages(unit.norm, mean, variance)
         return y
@@ -121,7 +124,7 @@ def _unit(layers: Sequence[keras.Layer]) -> Unit | None:
     return Unit(norm, relu, pad, convolution) if is_norm and is_relu and is_convolution else None
 
 
-def _trained(units: Sequence[Unit], x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _trained(units: Sequence[Unit], x: tf.Tensor, again: Callable[[], tf.Tensor]) -> tuple[tf.Tensor, ...]:
     """The last unit's map, and of every unit the mean and the biased variance of its batch."""
 
     @tf.custom_gradient
@@ -133,7 +136,7 @@ def _trained(units: Sequence[Unit], x: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
         def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
             with tf.control_dependencies([upstream]):  # Not before, or the maps would be there all the while.
-                made = _made_again(units, tf.identity(x), norms, kernels)
+                made = _made_again(units, again(), norms, kernels)
             gradients: list[tf.Tensor] = []
             for unit, norm, kernel, (before, after) in reversed(list(zip(units, norms, kernels, made, strict=True))):
                 upstream, of_kernel = _convolution_gradients(unit, after, kernel, upstream)

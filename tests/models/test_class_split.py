@@ -20,7 +20,14 @@ def windows(side, batch=3):
 
 @pytest.mark.parametrize(
     ('side', 'taps', 'strides', 'padding'),
-    [(13, 3, 2, 'same'), (16, 3, 2, 'same'), (13, 4, 2, 'same'), (13, 3, 1, 'valid')],
+    [
+        (13, 3, 2, 'same'),
+        (16, 3, 2, 'same'),
+        (13, 4, 2, 'same'),
+        (13, 3, 1, 'valid'),
+        (40, 3, 2, 'same'),  # Of the gradient's parts two an image.
+        (21, 3, 1, 'valid'),  # A part for each of 19 rows.
+    ],
 )
 def test_it_is_the_convolution_of_the_split(side, taps, strides, padding):
     images, labels = windows(side)

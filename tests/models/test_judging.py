@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load.models import discriminator as d
-from deeplab_load.models import recomputing
+from deeplab_load.models import judging, recomputing
 from deeplab_load.models.fused_norm import FusedNorm
 from deeplab_load.models.judging import folded_in_inference, on_labels
 
@@ -158,3 +158,24 @@ def test_of_a_blocks_own_maps_none_is_kept_for_the_gradient(monkeypatch):
 
     gradient(tf.random.stateless_normal([2, 32, 32, 8], [0, 1]))
     assert used_later == [False] * 4
+
+
+def test_the_first_convolutions_map_is_made_again_for_the_gradient(monkeypatch):
+    monkeypatch.setattr(recomputing, 'SMALLEST', 1)
+    maps = []
+    convolution = judging.split_convolution
+    monkeypatch.setattr(judging, 'split_convolution', lambda *a, **k: maps.append(convolution(*a, **k)) or maps[-1])
+    judge = on_labels(d.build_discriminator(CLASSES, size=64, alpha=0.25, dropout=0.0), CLASSES)
+
+    @tf.function
+    def gradient(images, labels):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(judge(images, labels, True)))
+        forward = {o.name for o in loss.graph.get_operations()}
+        found = tape.gradient(loss, tape.watched_variables())
+        assert {o.name for o in maps[0].consumers()} <= forward
+        return found
+
+    truth = some_truth(72)
+    gradient(tf.random.stateless_uniform([3, 72, 72, 3], [0, 1], maxval=255.0), d.hard_labels(truth, truth, 64))
+    assert len(maps) == 2
