@@ -68,13 +68,14 @@ def _kernel_gradient(
     """Sums over all pixels of a class, by tap: the pixel's values times what came to the place that the tap served."""
     channels, filters = images.shape[-1], shape[-1]
     classes = shape[2] // channels
-    height, width = upstream.shape[1:3]
+    taps = _taps(images, labels, shape[:2], strides, padding)
+    height, width = taps[0][1].shape[1:]
     rows = max(n for n in range(1, MOST_ROWS + 1) if height % n == 0)
 
     def in_parts(x: tf.Tensor) -> tf.Tensor:
         return tf.reshape(x, [-1, rows * width, *x.shape[3:]])
 
-    taps = [tuple(map(in_parts, tap)) for tap in _taps(images, labels, shape[:2], strides, padding)]
+    taps = [tuple(map(in_parts, tap)) for tap in taps]
     upstream = in_parts(upstream)
 
     def add_part(number: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

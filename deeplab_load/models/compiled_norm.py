@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from deeplab_load.models.slim import values_by_channel
+
 MOST_PARTS = 8  # Of a row, which are added up beside each other.
 
 
@@ -29,7 +31,7 @@ class Norm(NamedTuple):
 
 def moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and biased variance of x `[batch, height, width, channels]` by channel; the width is known."""
-    number = _number(x)
+    number = values_by_channel(x)
     mean = _total(_sums(x)) / number
     return mean, _total(_squares(x, mean)) / number
 
@@ -43,16 +45,11 @@ def norm_relu_gradients(x: tf.Tensor, upstream: tf.Tensor, norm: Norm) -> tuple[
     """The gradients of `norm_relu` by x, γ and β, where the mean and the variance are those of x."""
     scale, shift = norm.linear()
     of_beta, products = map(_total, _passed_sums(x, upstream, norm.mean, scale, shift, norm.most))
-    number = _number(x)
+    number = values_by_channel(x)
     by_x = scale * products / (norm.variance + norm.epsilon) / number
     rest = scale * of_beta / number - by_x * norm.mean
     of_x = _input_gradient(x, upstream, scale, shift, by_x, rest, norm.most)
     return of_x, products * tf.math.rsqrt(norm.variance + norm.epsilon), of_beta
-
-
-def _number(x: tf.Tensor) -> tf.Tensor:
-    """Of pixels."""
-    return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), x.dtype)
 
 
 def _total(sums: tf.Tensor) -> tf.Tensor:

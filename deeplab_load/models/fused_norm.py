@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from deeplab_load.models.slim import fused_batch_norm
+from deeplab_load.models.slim import fused_batch_norm, values_by_channel
 
 
 class FusedNorm(keras.layers.Layer):
@@ -24,7 +24,7 @@ class FusedNorm(keras.layers.Layer):
         if not training:
             return fused_batch_norm(x, self.norm, is_training=False)[0]
         y, mean, variance = fused_batch_norm(x, self.norm, is_training=True)
-        number = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
+        number = values_by_channel(x)
         update_averages(self.norm, mean, variance * ((number - 1.0) / number))
         return y
 

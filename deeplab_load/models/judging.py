@@ -38,11 +38,11 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
         alone = channels == num_classes
         seen = tf.ones_like(labels, tf.float32)[..., tf.newaxis] if alone else discriminator_images(images, size)
         kernel = tf.convert_to_tensor(first.kernel)
+        bias = tf.convert_to_tensor(first.bias) if first.use_bias else None
 
         def convolve() -> tf.Tensor:
             x = split_convolution(seen, labels, kernel, strides=first.strides, padding=first.padding)
-            x = tf.nn.bias_add(x, tf.convert_to_tensor(first.bias)) if first.use_bias else x
-            return first.activation(x)
+            return first.activation(x if bias is None else tf.nn.bias_add(x, bias))
 
         x = convolve()
         for block in compiled[:1]:

@@ -60,7 +60,7 @@ class Unit(NamedTuple):
 
 
 class Block(keras.layers.Layer):
-    """Units one after the other. In training it keeps the first one's input alone, and makes the others anew."""
+    """Units one after the other. In training it keeps the first one's input at most, and makes the others anew."""
 
     def __init__(self, units: Sequence[Unit], **kwargs: Any) -> None:
         super().__init__(name=f'{units[0].norm.name}_block', **kwargs)

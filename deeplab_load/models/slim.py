@@ -249,13 +249,18 @@ def fused_batch_norm(
     )[:3]
 
 
+def values_by_channel(x: tf.Tensor) -> tf.Tensor:
+    """How many values each channel of x `[..., channels]` has, as a scalar of x's type."""
+    return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), x.dtype)
+
+
 def moments_of_all(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Mean and biased variance of each channel over the slices of all replicas, and how many values each is of.
 
     The variance is that of deviations from the mean: a mean of squares less the squared mean loses digits.
     """
     axes = list(range(len(x.shape) - 1))
-    number = replicas.total(tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), x.dtype))
+    number = replicas.total(values_by_channel(x))
     mean = replicas.total(tf.reduce_sum(x, axes)) / number
     return mean, replicas.total(tf.reduce_sum(tf.math.squared_difference(x, mean), axes)) / number, number
 

@@ -13,9 +13,9 @@ CLASSES = 5
 def windows(side, batch=3):
     """Images, and labels with void pixels and classes that an image lacks."""
     random = np.random.default_rng(side)
-    labels = random.integers(-1, CLASSES, (batch, side, side), np.int32)
+    labels = random.integers(-1, CLASSES, (batch, side, side + 3), np.int32)
     labels[0] = 2
-    return tf.constant(random.normal(size=(batch, side, side, 3)), tf.float32), tf.constant(labels)
+    return tf.constant(random.normal(size=(*labels.shape, 3)), tf.float32), tf.constant(labels)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ def test_the_first_convolutions_map_is_made_again_for_the_gradient(monkeypatch):
         forward = {o.name for o in loss.graph.get_operations()}
         found = tape.gradient(loss, tape.watched_variables())
         assert {o.name for o in maps[0].consumers()} <= forward
+        waits = {o.name for made in (maps[1].op, maps[1].op.inputs[0].op) for o in made.control_inputs}
+        assert waits - forward  # For the gradient that comes to it.
         return found
 
     truth = some_truth(72)
