@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from deeplab_load.models.slim import largest_divisor
+
 Sides = tuple[int, int]
 
 MOST_ROWS = 16  # Of a map, whose products a processor's cache holds.
@@ -70,7 +72,7 @@ def _kernel_gradient(
     classes = shape[2] // channels
     taps = _taps(images, labels, shape[:2], strides, padding)
     height, width = taps[0][1].shape[1:]
-    rows = max(n for n in range(1, MOST_ROWS + 1) if height % n == 0)
+    rows = largest_divisor(height, MOST_ROWS)
 
     def in_parts(x: tf.Tensor) -> tf.Tensor:
         return tf.reshape(x, [-1, rows * width, *x.shape[3:]])

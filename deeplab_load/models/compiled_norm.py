@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from deeplab_load.models.slim import values_by_channel
+from deeplab_load.models.slim import largest_divisor, values_by_channel
 
 MOST_PARTS = 8  # Of a row, which are added up beside each other.
 
@@ -59,7 +59,7 @@ def _total(sums: tf.Tensor) -> tf.Tensor:
 def _by_row(x: tf.Tensor) -> tf.Tensor:
     """Sums over the width, `[batch, height, channels]`."""
     width = x.shape[2]
-    parts = max(n for n in range(1, MOST_PARTS + 1) if width % n == 0)
+    parts = largest_divisor(width, MOST_PARTS)
     part = width // parts
     return tf.reduce_sum(tf.add_n([x[:, :, n * part : (n + 1) * part] for n in range(parts)]), axis=2)
 

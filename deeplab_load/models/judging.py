@@ -29,9 +29,9 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
     shape = first.compute_output_shape(discriminator.input_shape)
     compiled, after = blocks(after, shape)
     fused = [FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer for layer in after]
-    for block in compiled[:1]:
-        shape = block.compute_output_shape(shape)
-    rest = keras.Sequential([keras.Input(shape[1:]), *compiled[1:], *fused])
+    block = compiled.pop(0) if compiled else None
+    shape = block.compute_output_shape(shape) if block else shape
+    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *fused])
 
     def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         # A map alone is the split of an image of ones.
@@ -45,8 +45,7 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
             return first.activation(x if bias is None else tf.nn.bias_add(x, bias))
 
         x = convolve()
-        for block in compiled[:1]:
-            x = block(x, training=training, again=convolve)
+        x = block(x, training=training, again=convolve) if block else x
         return rest(x, training=training)
 
     return judge

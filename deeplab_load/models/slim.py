@@ -272,6 +272,11 @@ def scale_dimension(dimension: int | tf.Tensor, scale: float) -> int | tf.Tensor
     return int((float(dimension) - 1.0) * scale + 1.0)
 
 
+def largest_divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is not larger than `most`."""
+    return max(n for n in range(1, most + 1) if number % n == 0)
+
+
 def spatial_size(images: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
     """(height, width) of [batch, height, width, channels], each a plain int where it is known statically."""
     dynamic = tf.shape(images)
