@@ -156,7 +156,7 @@ def discriminator_images(images: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf.Tensor:
-    """Label maps as D sees them: nearest-resized, −1 where the ground truth is void.
+    """Label maps as D sees them: nearest-resized, −1 where they or the ground truth are void.
 
     Args:
       label_maps: uint8 `[batch, height, width]`, real or generated.
@@ -166,10 +166,10 @@ def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf
     Returns:
       int32 `[batch, size, size]`.
     """
-    labels, truth = (
-        slim.resize_nearest(maps[..., tf.newaxis], (size, size))[..., 0] for maps in (label_maps, ground_truth)
-    )
-    return tf.where(truth == 255, -1, tf.cast(labels, tf.int32))
+    void = tf.constant(255, tf.uint8)
+    labels = tf.where(ground_truth == void, void, label_maps)
+    labels = slim.resize_nearest(labels[..., tf.newaxis], (size, size))[..., 0]
+    return tf.where(labels == void, -1, tf.cast(labels, tf.int32))
 
 
 def hard_maps(label_maps: tf.Tensor, ground_truth: tf.Tensor, *, num_classes: int, size: int) -> tf.Tensor:

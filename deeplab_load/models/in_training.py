@@ -44,7 +44,7 @@ def in_training(segmentor: keras.Model, *, frozen: bool = False, mixed_precision
         if isinstance(layer, ResizeToStride):
             return EnlargeToStride(layer.stride, name=layer.name)
         if norm := norms.get(layer.name):
-            return FoldedConvolution(layer, norm, convolve) if is_frozen(norm) else _Convolution(layer, convolve)
+            return FoldedConvolution(layer, norm, convolve) if is_frozen(norm) else ConvolutionBy(layer, convolve)
         return layer
 
     return keras.models.clone_model(segmentor, clone_function=counterpart)
@@ -60,7 +60,7 @@ def gains_from_mixed_precision() -> bool:
     return has_dilated_depthwise() and not {'avx512_bf16', 'amx_bf16'}.isdisjoint(flags)
 
 
-class _Convolution(keras.layers.Layer):
+class ConvolutionBy(keras.layers.Layer):
     """A convolution without biases by another function."""
 
     def __init__(self, convolution: keras.Layer, convolve: Callable) -> None:

@@ -10,6 +10,7 @@ from deeplab_load.models.class_split import split_convolution
 from deeplab_load.models.discriminator import discriminator_images
 from deeplab_load.models.folding import FoldedConvolution, is_bare_convolution
 from deeplab_load.models.fused_norm import FusedNorm
+from deeplab_load.models.in_training import ConvolutionBy, convolved_in_training
 from deeplab_load.models.recomputing import blocks
 
 
@@ -28,10 +29,9 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
     first, *after = _layers(discriminator)
     shape = first.compute_output_shape(discriminator.input_shape)
     compiled, after = blocks(after, shape)
-    fused = [FusedNorm(layer) if type(layer) is keras.layers.BatchNormalization else layer for layer in after]
     block = compiled.pop(0) if compiled else None
     shape = block.compute_output_shape(shape) if block else shape
-    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *fused])
+    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *map(_in_training, after)])
 
     def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         # A map alone is the split of an image of ones.
@@ -65,6 +65,13 @@ def folded_in_inference(discriminator: keras.Model) -> keras.Model:
     folded = [FoldedConvolution(layer, norms[layer]) if layer in norms else layer for layer in layers]
     kept = [layer for layer in folded if layer not in norms.values()]
     return keras.Sequential([keras.Input(discriminator.input_shape[1:]), *kept])
+
+
+def _in_training(layer: keras.Layer) -> keras.Layer:
+    """What computes the same as a layer, faster."""
+    if type(layer) is keras.layers.BatchNormalization:
+        return FusedNorm(layer)
+    return ConvolutionBy(layer, convolved_in_training) if is_bare_convolution(layer) else layer
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:

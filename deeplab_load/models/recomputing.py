@@ -1,11 +1,13 @@
 """D's large maps in training on CPUs: most of them are made again for the gradient instead of kept.
 
-A block is the batch normalisation, ReLU and convolution after a convolution: in MobileNet those of a depthwise and of a
-pointwise convolution together. Of all its maps it keeps the one that it is given; that of D's first convolution is made
-again as well, from image and labels. What lies between convolutions is compiled by XLA into one loop over memory each,
-so that making maps again takes no longer than TensorFlow's own operations take without.
+A block is the batch normalisation, ReLU and convolution after a convolution, once or twice. Of all its maps it keeps
+the one that it is given; that of D's first convolution is made again as well, from image and labels. Blocks end where
+maps are small: before a convolution that makes more channels, after one with a stride. What lies between convolutions
+is compiled by XLA into one loop over memory each, so that making maps again takes no longer than TensorFlow's own
+operations take without.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -20,6 +22,9 @@ from deeplab_load.models.in_training import convolved_in_training
 from deeplab_load.models.slim import fused_batch_norm
 
 SMALLEST = 14 * 14 * 512  # Values of an image's map from which on a block pays; measured in docs/speed.md.
+MANY_CHANNELS = 128  # From which on a pointwise convolution takes longer than what lies between convolutions.
+# Where the first unit's kernel and the second one's γ, β and depthwise kernel have the channels between them.
+AXES = (-1, -1, -1, -2)
 
 
 class Unit(NamedTuple):
@@ -29,6 +34,10 @@ class Unit(NamedTuple):
     relu: keras.layers.ReLU
     pad: keras.layers.ZeroPadding2D | None
     convolution: keras.layers.Layer
+
+    def is_depthwise(self) -> bool:
+        """Whether the convolution keeps channels apart."""
+        return isinstance(self.convolution, keras.layers.DepthwiseConv2D)
 
     def in_inference(self, x: tf.Tensor) -> tf.Tensor:
         """What the layers make of x in inference mode."""
@@ -50,6 +59,11 @@ class Unit(NamedTuple):
             return convolved_in_training(x, kernel, self.convolution, padding='same')
         return convolved_in_training(self.pad(x) if self.pad else x, kernel, self.convolution)
 
+    def compute_output_shape(self, input_shape: Sequence[int]) -> Sequence[int]:
+        """The convolution's."""
+        padded = self.pad.compute_output_shape(input_shape) if self.pad else input_shape
+        return self.convolution.compute_output_shape(padded)
+
     def _is_same(self, pad: keras.layers.ZeroPadding2D, sides: Sequence[int]) -> bool:
         """Whether the padding is that of SAME, which needs no padded copy."""
         layer, missing = self.convolution, []
@@ -60,7 +74,11 @@ class Unit(NamedTuple):
 
 
 class Block(keras.layers.Layer):
-    """Units one after the other. In training it keeps the first one's input at most, and makes the others anew."""
+    """One or two units. In training it keeps the first one's input at most, and makes what follows anew.
+
+    Where a pointwise convolution makes more channels than it takes, it and a depthwise one after it, which keeps them
+    apart, are computed for one part of these channels after the other, so that no map is larger than the input.
+    """
 
     def __init__(self, units: Sequence[Unit], **kwargs: Any) -> None:
         super().__init__(name=f'{units[0].norm.name}_block', **kwargs)
@@ -83,8 +101,7 @@ class Block(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """The last convolution's."""
         for unit in self.units:
-            padded = unit.pad.compute_output_shape(input_shape) if unit.pad else input_shape
-            input_shape = unit.convolution.compute_output_shape(padded)
+            input_shape = unit.compute_output_shape(input_shape)
         return input_shape
 
 
@@ -102,13 +119,29 @@ def blocks(layers: Sequence[keras.Layer], shape: Sequence[int]) -> tuple[list[Bl
     units: list[Unit] = []
     if tf.config.list_physical_devices('GPU'):
         return found, rest
-    while shape[1] * shape[2] * shape[3] >= SMALLEST and (unit := _unit(pending)):
+    while unit := _unit(pending):
+        before, shape = shape, unit.compute_output_shape(shape)
+        if not units and max(math.prod(before[1:]), math.prod(shape[1:])) < SMALLEST:
+            break
         units.append(unit)
         del pending[: len(unit) - unit.count(None)]
-        if not isinstance(unit.convolution, keras.layers.DepthwiseConv2D):
+        if len(units) == 2 or _ends(unit, shape, _unit(pending)):
             found.append(Block(units))
-            rest, units, shape = list(pending), [], found[-1].compute_output_shape(shape)
+            rest, units = list(pending), []
     return found, rest
+
+
+def _ends(unit: Unit, shape: Sequence[int], following: Unit | None) -> bool:
+    """Whether a block ends with a unit, whose map has a shape, before there are two.
+
+    It does where the next map is larger; and after a pointwise convolution that takes long to be made again, unless the
+    next map is smaller.
+    """
+    if following is None:
+        return True
+    here, there = math.prod(shape[1:]), math.prod(following.compute_output_shape(shape)[1:])
+    takes_long = not unit.is_depthwise() and unit.convolution.kernel.shape[-2] >= MANY_CHANNELS
+    return there > here or (there == here and takes_long)
 
 
 def _unit(layers: Sequence[keras.Layer]) -> Unit | None:
@@ -124,40 +157,67 @@ def _unit(layers: Sequence[keras.Layer]) -> Unit | None:
     return Unit(norm, relu, pad, convolution) if is_norm and is_relu and is_convolution else None
 
 
+def _parts(units: Sequence[Unit]) -> int:
+    """In how many parts the channels between units are computed."""
+    if [unit.is_depthwise() for unit in units] != [False, True]:
+        return 1
+    inputs, outputs = units[0].convolution.kernel.shape[-2:]
+    return outputs // inputs if outputs % inputs == 0 else 1
+
+
 def _trained(units: Sequence[Unit], x: tf.Tensor, again: Callable[[], tf.Tensor]) -> tuple[tf.Tensor, ...]:
     """The last unit's map, and of every unit the mean and the biased variance of its batch."""
+    first, second = units[0], units[1] if len(units) == 2 else None
+    parts = _parts(units)
 
     @tf.custom_gradient
     def compute(x: tf.Tensor, *weights: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable]:
-        norms, kernels, y = [], weights[2::3], x
-        for unit, gamma, beta, kernel in zip(units, weights[::3], weights[1::3], kernels, strict=True):
-            norms.append(unit.of_batch(moments(y), gamma, beta))
-            y = unit.convolve(norm_relu(y, norms[-1]), kernel)
+        norm = first.of_batch(moments(x), *weights[:2])
+        a = norm_relu(x, norm)
+        made: list[tf.Tensor] = []
+        between: list[Norm] = []
+        by_part = [tf.split(w, parts, axis) for w, axis in zip(weights[2:], AXES, strict=False)]
+        for kernel, *others in zip(*by_part, strict=True):
+            with tf.control_dependencies(made[-1:]):  # Not two parts at once.
+                made.append(first.convolve(a, kernel))
+            if second:
+                between.append(second.of_batch(moments(made[-1]), *others[:2]))
+                made[-1] = second.convolve(norm_relu(made[-1], between[-1]), others[2])
 
         def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
             with tf.control_dependencies([upstream]):  # Not before, or the maps would be there all the while.
-                made = _made_again(units, again(), norms, kernels)
-            gradients: list[tf.Tensor] = []
-            for unit, norm, kernel, (before, after) in reversed(list(zip(units, norms, kernels, made, strict=True))):
-                upstream, of_kernel = _convolution_gradients(unit, after, kernel, upstream)
-                upstream, *of_norm = norm_relu_gradients(before, upstream, norm)
-                gradients = [*of_norm, of_kernel, *gradients]
-            return [upstream, *gradients]
+                x = again()
+                a = norm_relu(x, norm)
+            of_a, of_weights = None, []
+            for number, of_y in enumerate(tf.split(upstream, parts, -1)):
+                kernel, *others = (of_parts[number] for of_parts in by_part)
+                of_others: list[tf.Tensor] = []
+                if second:
+                    with tf.control_dependencies([upstream if of_a is None else of_a]):
+                        y = first.convolve(a, kernel)
+                    of_y, *of_others = _unit_gradients(second, y, between[number], others[2], of_y)
+                of_part, of_kernel = _convolution_gradients(first, a, kernel, of_y)
+                of_a = of_part if of_a is None else of_a + of_part
+                of_weights.append([of_kernel, *of_others])
+            of_x, *of_norm = norm_relu_gradients(x, of_a, norm)
+            return [of_x, *of_norm, *_joined(of_weights)]
 
-        return (y, *(moment for norm in norms for moment in (norm.mean, norm.variance))), gradient
+        return (tf.concat(made, -1), norm.mean, norm.variance, *_joined([n[:2] for n in between])), gradient
 
     return compute(x, *chain.from_iterable(unit.weights() for unit in units))
 
 
-def _made_again(
-    units: Sequence[Unit], x: tf.Tensor, norms: Sequence[Norm], kernels: Sequence[tf.Tensor]
-) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Of each unit the map before its batch normalisation and that after its ReLU."""
-    made = [(x, norm_relu(x, norms[0]))]
-    for before, kernel, norm in zip(units, kernels, norms[1:], strict=False):
-        x = before.convolve(made[-1][1], kernel)
-        made.append((x, norm_relu(x, norm)))
-    return made
+def _joined(parts: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
+    """Of the weights that `AXES` tells, or of less, each from its parts."""
+    return [tf.concat(of_parts, axis) for of_parts, axis in zip(zip(*parts, strict=True), AXES, strict=False)]
+
+
+def _unit_gradients(
+    unit: Unit, x: tf.Tensor, norm: Norm, kernel: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """By x, γ, β and the kernel."""
+    upstream, of_kernel = _convolution_gradients(unit, norm_relu(x, norm), kernel, upstream)
+    return *norm_relu_gradients(x, upstream, norm), of_kernel
 
 
 def _convolution_gradients(

@@ -118,25 +118,34 @@ def biased():
     )
 
 
-@pytest.mark.parametrize(
-    ('network', 'size', 'number', 'after'),
-    [('mobilenet', 224, 12, 'conv_pw_12_bn'), ('mobilenet', 32, 0, 'conv1_bn'), ('cnn', 224, 0, 'leaky_re_lu')],
+# They end before convolutions of more channels, and where products take long after these.
+BLOCKS = (
+    'dw_1, pw_1 dw_2, pw_2 dw_3, pw_3 dw_4, pw_4, dw_5 pw_5, dw_6, pw_6, '
+    'dw_7 pw_7, dw_8 pw_8, dw_9 pw_9, dw_10 pw_10, dw_11 pw_11, dw_12'
 )
-def test_large_maps_of_mobilenet_are_in_blocks(network, size, number, after):
+
+
+@pytest.mark.parametrize(
+    ('network', 'size', 'expected', 'after'),
+    [('mobilenet', 224, BLOCKS, 'conv_dw_12_bn'), ('mobilenet', 32, '', 'conv1_bn'), ('cnn', 224, '', 'leaky_re_lu')],
+)
+def test_large_maps_of_mobilenet_are_in_blocks(network, size, expected, after):
     model = d.build_discriminator(CLASSES, network=network, size=size)
     first, *layers = model.layers[1:]
     blocks, rest = recomputing.blocks(layers, first.compute_output_shape(model.input_shape))
-    assert [len(block.units) for block in blocks] == [2] * number
+    names = [[unit.convolution.name.removeprefix('conv_') for unit in block.units] for block in blocks]
+    assert ', '.join(map(' '.join, names)) == expected
     assert rest[0].name.startswith(after)
     if blocks:
-        assert blocks[-1].compute_output_shape((None, 14, 14, 512)) == (None, 7, 7, 1024)
+        assert blocks[1].compute_output_shape((None, 112, 112, 32)) == (None, 56, 56, 64)
 
 
-def test_of_a_blocks_own_maps_none_is_kept_for_the_gradient(monkeypatch):
+@pytest.mark.parametrize(('number', 'own'), [(0, 2), (1, 1 + 2 * 3)])  # The second by halves.
+def test_of_a_blocks_own_maps_none_is_kept_for_the_gradient(monkeypatch, number, own):
     monkeypatch.setattr(recomputing, 'SMALLEST', 1)
     model = d.build_discriminator(CLASSES, size=64, alpha=0.25, dropout=0.0)
     first, *layers = model.layers[1:]
-    block = recomputing.blocks(layers, first.compute_output_shape(model.input_shape))[0][0]
+    block = recomputing.blocks(layers, first.compute_output_shape(model.input_shape))[0][number]
     maps = []
 
     def noted(function):
@@ -156,8 +165,10 @@ def test_of_a_blocks_own_maps_none_is_kept_for_the_gradient(monkeypatch):
         used_later.extend(any(o.name not in forward for o in one.consumers()) for one in made)
         return found
 
-    gradient(tf.random.stateless_normal([2, 32, 32, 8], [0, 1]))
-    assert used_later == [False] * 4
+    x = tf.random.stateless_normal([2, 32, 32, 8], [0, 1])
+    gradient(x)
+    assert used_later == [False] * own
+    assert max(one.shape.num_elements() for one in maps) == tf.size(x)
 
 
 def test_the_first_convolutions_map_is_made_again_for_the_gradient(monkeypatch):
