@@ -168,7 +168,9 @@ def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf
     """
     void = tf.constant(255, tf.uint8)
     labels = tf.where(ground_truth == void, void, label_maps)
-    labels = slim.resize_nearest(labels[..., tf.newaxis], (size, size))[..., 0]
+    for axis in (1, 2):  # Faster than the operation that resizes, which tells only which places are taken.
+        places = tf.range(tf.shape(labels)[axis])[tf.newaxis, :, tf.newaxis, tf.newaxis]
+        labels = tf.gather(labels, slim.resize_nearest(places, (size, 1))[0, :, 0, 0], axis=axis)
     return tf.where(labels == void, -1, tf.cast(labels, tf.int32))
 
 
