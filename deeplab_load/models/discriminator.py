@@ -167,11 +167,19 @@ def hard_labels(label_maps: tf.Tensor, ground_truth: tf.Tensor, size: int) -> tf
       int32 `[batch, size, size]`.
     """
     void = tf.constant(255, tf.uint8)
-    labels = tf.where(ground_truth == void, void, label_maps)
-    for axis in (1, 2):  # Faster than the operation that resizes, which tells only which places are taken.
-        places = tf.range(tf.shape(labels)[axis])[tf.newaxis, :, tf.newaxis, tf.newaxis]
-        labels = tf.gather(labels, slim.resize_nearest(places, (size, 1))[0, :, 0, 0], axis=axis)
+    labels = _nearest(tf.where(ground_truth == void, void, label_maps), size)
     return tf.where(labels == void, -1, tf.cast(labels, tf.int32))
+
+
+def _nearest(maps: tf.Tensor, size: int) -> tf.Tensor:
+    """`slim.resize_nearest` of maps `[batch, height, width]` to a square.
+
+    The operation is slow on labels; here it only tells which places to take.
+    """
+    for axis in (1, 2):
+        places = tf.range(tf.shape(maps)[axis])[tf.newaxis, :, tf.newaxis, tf.newaxis]
+        maps = tf.gather(maps, slim.resize_nearest(places, (size, 1))[0, :, 0, 0], axis=axis)
+    return maps
 
 
 def hard_maps(label_maps: tf.Tensor, ground_truth: tf.Tensor, *, num_classes: int, size: int) -> tf.Tensor:
@@ -192,8 +200,7 @@ def generated_maps(logits: tf.Tensor, ground_truth: tf.Tensor, *, size: int, str
       float32 `[batch, size, size, classes]`, zero where the ground truth is void.
     """
     maps = tf.nn.softmax(enlarge(logits, (size, size)))
-    labels = slim.resize_nearest(tf.cast(ground_truth, tf.float32)[..., None], (size, size))
-    seen = tf.not_equal(labels, 255.0)
+    seen = tf.not_equal(_nearest(ground_truth, size), 255)[..., tf.newaxis]
     return _hard(maps, seen) if straight_through else maps * tf.cast(seen, tf.float32)
 
 

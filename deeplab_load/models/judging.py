@@ -31,7 +31,7 @@ def on_labels(discriminator: keras.Model, num_classes: int) -> Callable[[tf.Tens
     compiled, after = blocks(after, shape)
     block = compiled.pop(0) if compiled else None
     shape = block.compute_output_shape(shape) if block else shape
-    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *map(_in_training, after)])
+    rest = keras.Sequential([keras.Input(shape[1:]), *compiled, *map(_faster, after)])
 
     def judge(images: tf.Tensor, labels: tf.Tensor, training: bool) -> tf.Tensor:
         # A map alone is the split of an image of ones.
@@ -67,11 +67,12 @@ def folded_in_inference(discriminator: keras.Model) -> keras.Model:
     return keras.Sequential([keras.Input(discriminator.input_shape[1:]), *kept])
 
 
-def _in_training(layer: keras.Layer) -> keras.Layer:
-    """What computes the same as a layer, faster."""
+def _faster(layer: keras.Layer) -> keras.Layer:
+    """What computes the same as a layer in training, faster, or the layer itself."""
     if type(layer) is keras.layers.BatchNormalization:
         return FusedNorm(layer)
-    return ConvolutionBy(layer, convolved_in_training) if is_bare_convolution(layer) else layer
+    is_pointwise = is_bare_convolution(layer) and layer.kernel_size == (1, 1)
+    return ConvolutionBy(layer, convolved_in_training) if is_pointwise else layer
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:

@@ -1,10 +1,10 @@
 """D's large maps in training on CPUs: most of them are made again for the gradient instead of kept.
 
 A block is the batch normalisation, ReLU and convolution after a convolution, once or twice. Of all its maps it keeps
-the one that it is given; that of D's first convolution is made again as well, from image and labels. Blocks end where
-maps are small: before a convolution that makes more channels, after one with a stride. What lies between convolutions
-is compiled by XLA into one loop over memory each, so that making maps again takes no longer than TensorFlow's own
-operations take without.
+the one that it is given; that of D's first convolution is made again as well, from image and labels. Blocks end
+before a convolution that makes more channels, where maps are small, and after a pointwise one that takes long to be
+made again. What lies between convolutions is compiled by XLA into one loop over memory each, so that making maps again
+takes no longer than TensorFlow's own operations take without.
 """
 
 import math
@@ -21,9 +21,11 @@ from deeplab_load.models.fused_norm import update_averages
 from deeplab_load.models.in_training import convolved_in_training
 from deeplab_load.models.slim import fused_batch_norm
 
-SMALLEST = 14 * 14 * 512  # Values of an image's map from which on a block pays; measured in docs/speed.md.
+SMALLEST = (
+    14 * 14 * 512
+)  # Values of an image's map from which on a block pays; smaller ones save little, and each shape is compiled.
 MANY_CHANNELS = 128  # From which on a pointwise convolution takes longer than what lies between convolutions.
-# Where the first unit's kernel and the second one's γ, β and depthwise kernel have the channels between them.
+# Where the first unit's kernel, and the second one's γ, β and depthwise kernel, have the channels between the units.
 AXES = (-1, -1, -1, -2)
 
 
@@ -76,8 +78,9 @@ class Unit(NamedTuple):
 class Block(keras.layers.Layer):
     """One or two units. In training it keeps the first one's input at most, and makes what follows anew.
 
-    Where a pointwise convolution makes more channels than it takes, it and a depthwise one after it, which keeps them
-    apart, are computed for one part of these channels after the other, so that no map is larger than the input.
+    Where a pointwise convolution makes twice, or more times, the channels that it takes, it and a depthwise one after
+    it, which keeps them apart, are computed for one part of these channels after the other, so that no map between is
+    larger than the input.
     """
 
     def __init__(self, units: Sequence[Unit], **kwargs: Any) -> None:
@@ -176,8 +179,9 @@ def _trained(units: Sequence[Unit], x: tf.Tensor, again: Callable[[], tf.Tensor]
         a = norm_relu(x, norm)
         made: list[tf.Tensor] = []
         between: list[Norm] = []
-        by_part = [tf.split(w, parts, axis) for w, axis in zip(weights[2:], AXES, strict=False)]
-        for kernel, *others in zip(*by_part, strict=True):
+        split = (tf.split(w, parts, axis) for w, axis in zip(weights[2:], AXES, strict=False))
+        by_part = list(zip(*split, strict=True))
+        for kernel, *others in by_part:
             with tf.control_dependencies(made[-1:]):  # Not two parts at once.
                 made.append(first.convolve(a, kernel))
             if second:
@@ -190,26 +194,22 @@ def _trained(units: Sequence[Unit], x: tf.Tensor, again: Callable[[], tf.Tensor]
                 a = norm_relu(x, norm)
             of_a, of_weights = None, []
             for number, of_y in enumerate(tf.split(upstream, parts, -1)):
-                kernel, *others = (of_parts[number] for of_parts in by_part)
-                of_others: list[tf.Tensor] = []
+                (kernel, *others), of_others = by_part[number], []
                 if second:
-                    with tf.control_dependencies([upstream if of_a is None else of_a]):
+                    with tf.control_dependencies([] if of_a is None else [of_a]):  # Not two parts at once.
                         y = first.convolve(a, kernel)
                     of_y, *of_others = _unit_gradients(second, y, between[number], others[2], of_y)
                 of_part, of_kernel = _convolution_gradients(first, a, kernel, of_y)
                 of_a = of_part if of_a is None else of_a + of_part
                 of_weights.append([of_kernel, *of_others])
             of_x, *of_norm = norm_relu_gradients(x, of_a, norm)
-            return [of_x, *of_norm, *_joined(of_weights)]
+            joined = [tf.concat(g, axis) for g, axis in zip(zip(*of_weights, strict=True), AXES, strict=False)]
+            return [of_x, *of_norm, *joined]
 
-        return (tf.concat(made, -1), norm.mean, norm.variance, *_joined([n[:2] for n in between])), gradient
+        moments_between = [tf.concat(values, -1) for values in zip(*(n[:2] for n in between), strict=True)]
+        return (tf.concat(made, -1), norm.mean, norm.variance, *moments_between), gradient
 
     return compute(x, *chain.from_iterable(unit.weights() for unit in units))
-
-
-def _joined(parts: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
-    """Of the weights that `AXES` tells, or of less, each from its parts."""
-    return [tf.concat(of_parts, axis) for of_parts, axis in zip(zip(*parts, strict=True), AXES, strict=False)]
 
 
 def _unit_gradients(

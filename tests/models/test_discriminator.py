@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load.models import discriminator as d
+from deeplab_load.models import slim
 
 
 def test_the_class_split_puts_class_k_in_channels_3k_to_3k_plus_2():
@@ -110,3 +111,12 @@ def test_the_seed_fixes_the_weights():
     first, again, other = (d.build_discriminator(2, size=32, alpha=0.25, seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_labels_are_resized_as_the_original_resizes():
+    random = np.random.default_rng(0)
+    for height, width in ((5, 7), (70, 50), (32, 33)):
+        maps = random.integers(0, 21, (2, height, width)).astype(np.uint8)
+        truth = np.where(random.uniform(size=maps.shape) < 0.2, 255, maps).astype(np.uint8)
+        labels, void = (slim.resize_nearest(m[..., None], (32, 32)).numpy()[..., 0] for m in (maps, truth))
+        np.testing.assert_array_equal(d.hard_labels(maps, truth, 32), np.where(void == 255, -1, labels.astype(int)))

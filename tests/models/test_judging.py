@@ -168,6 +168,10 @@ def test_of_a_blocks_own_maps_none_is_kept_for_the_gradient(monkeypatch, number,
     x = tf.random.stateless_normal([2, 32, 32, 8], [0, 1])
     gradient(x)
     assert used_later == [False] * own
+    if own > 2:  # The parts come one after the other: the second one's maps wait for something of the first.
+        convolved = [op for one in maps if (op := one.op.inputs[0].op).type == 'Conv2D']
+        forward, backward = [False, True], [False, False, True, False]  # Backward each again, and for its gradient.
+        assert [bool(op.control_inputs) for op in convolved] == forward + backward
     assert max(one.shape.num_elements() for one in maps) == tf.size(x)
 
 
