@@ -21,9 +21,8 @@ from deeplab_load.models.fused_norm import update_averages
 from deeplab_load.models.in_training import convolved_in_training
 from deeplab_load.models.slim import fused_batch_norm
 
-SMALLEST = (
-    14 * 14 * 512
-)  # Values of an image's map from which on a block pays; smaller ones save little, and each shape is compiled.
+# Values of an image's map from which on a block pays; smaller ones save little, and each shape is compiled.
+SMALLEST = 14 * 14 * 512
 MANY_CHANNELS = 128  # From which on a pointwise convolution takes longer than what lies between convolutions.
 # Where the first unit's kernel, and the second one's γ, β and depthwise kernel, have the channels between the units.
 AXES = (-1, -1, -1, -2)
