@@ -1,5 +1,6 @@
 """Memory that is freed is kept for what is allocated next."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -18,6 +19,31 @@ b'x' * size
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+TENSORS = """
+import resource
+import tensorflow as tf
+from deeplab_load.allocation import keep_freed_memory
+if {keep}:
+    keep_freed_memory()
+kept = [tf.zeros(10**7) for _ in range(9)]
+del kept[::2]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+kept += [tf.zeros(10**7) for _ in range(4)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+LIMIT = """
+import os
+import tensorflow as tf
+from deeplab_load.allocation import keep_freed_memory
+keep_freed_memory()
+try:
+    tf.zeros(5 * 10**7)
+except tf.errors.ResourceExhaustedError:
+    print(-1)
+else:
+    print(os.environ['TF_CPU_BFC_MEM_LIMIT_IN_MB'])
+"""
 
 LEFT = """
 import os
@@ -37,21 +63,33 @@ print(resident() - before)
 """
 
 
-def printed(program):
-    return int(subprocess.run([sys.executable, '-c', program], check=True, capture_output=True, text=True).stdout)
+def printed(program, **environment):
+    """The number that a program prints, in an environment without the variables that conftest.py has set."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith('TF_CPU_')} | environment
+    return int(subprocess.run([sys.executable, '-c', program], check=True, stdout=subprocess.PIPE, env=own).stdout)
 
 
-def page_faults(keep):
-    return printed(COUNT.format(keep=keep))
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library is not glibc')
 
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library is not glibc')
-
-
+@needs_glibc
 def test_what_making_a_step_took_is_given_back_after_its_first_call_alone():
     once, twice, never = (printed(LEFT.format(forgetting=f, calls=n)) for f, n in ((1, 1), (1, 2), (0, 1)))
     assert once < 2e7 < 8e7 < min(twice, never)
 
 
-def test_a_large_block_is_not_fetched_page_by_page_again():
-    assert 10 * page_faults(True) < page_faults(False)
+@needs_glibc
+@pytest.mark.parametrize('program', [COUNT, TENSORS], ids=['of the C library', 'of tensors'])
+def test_a_large_block_is_not_fetched_page_by_page_again(program):
+    kept, not_kept = (printed(program.format(keep=keep)) for keep in (True, False))
+    assert 10 * kept < not_kept
+
+
+def test_tensors_may_take_the_memory_of_the_machine():
+    assert printed(LIMIT) == os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') >> 20
+
+
+def test_the_environment_goes_first():
+    limit = {'TF_CPU_BFC_MEM_LIMIT_IN_MB': '100'}  # A tensor of 200 MB exceeds it.
+    assert printed(LIMIT, **limit) == -1
+    assert printed(LIMIT, **limit, TF_CPU_ALLOCATOR_USE_BFC='false') == 100
