@@ -1,6 +1,7 @@
 """Pairs of image and label map as they lie on the user's disk, read and checked."""
 
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,12 @@ def read_lines(path: Path) -> list[str]:
 
 
 def encode_label_map(label_map: np.ndarray) -> bytes:
-    """A uint8 [height, width] label map as a grey 8-bit PNG, the same bytes every time."""
+    """A uint8 [height, width] label map as a grey 8-bit PNG, the same bytes every time.
+
+    Of label maps zlib's run lengths make smaller files than its search for strings, in a half to a quarter of the time.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(label_map).save(buffer, format='PNG')
+    Image.fromarray(label_map).save(buffer, format='PNG', compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 
