@@ -1,8 +1,9 @@
 """Ten steps of every training on numbers of devices or of processes, to compare their losses and what they train.
 
-`python -m tests.parity STRATEGY:REPLICAS,... BATCH FOLDER` prints a JSON object: for each strategy the losses of each
-training and the norm of its variables, and the counts of an evaluation, in batches and image after image. It prepares
-the built-in data set in FOLDER.
+`python -m tests.parity` prints the table of docs/distribution.md: each training's largest relative difference of a loss
+to one device's. `python -m tests.parity STRATEGY:REPLICAS,... BATCH FOLDER` prints a JSON object: for each strategy the
+losses of each training and the norm of its variables, and the counts of an evaluation, in batches and image after
+image. It prepares the built-in data set in FOLDER.
 """
 
 import json
@@ -49,7 +50,24 @@ def measure(strategies, folder, *, processes=1, batch=4):
     return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
 
 
+def tabulate():
+    """Prints the losses' differences to one device's, on replicas and on workers."""
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [('one_device:1', 1), ('mirrored:2', 1), ('mirrored:4', 1), ('multi_worker:2', 2), ('multi_worker:4', 4)]
+        found = {s: measure([s], folder, processes=number)[0][s]['trainings'] for s, number in runs}
+    expected = found.pop('one_device:1')
+    print('| training |', ' | '.join(found), '|')
+    print('| --- |', ' | '.join('---' for _ in found), '|')
+    for name, training in expected.items():
+        losses = np.array(training['losses'])
+        worst = [np.max(np.abs(np.array(other[name]['losses']) - losses) / np.abs(losses)) for other in found.values()]
+        print(f'| {name} |', ' | '.join(f'{value:.1e}' for value in worst), '|')
+
+
 def main(strategies, batch, folder):
+    """Prints what this process finds with the strategies."""
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
@@ -246,4 +264,4 @@ def _retrain(trainer, distribution, few, fakes, batch):
 
 if __name__ == '__main__':
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if sys.argv[1:] else tabulate()
