@@ -22,6 +22,8 @@ from deeplab_load.restore.segmentors import any_size, strides
 from deeplab_load.shortages import memory_for
 from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 
+WORK = 'evaluation', '--eval_batch_size or --eval_crop_size'  # And what to lower where memory does not suffice.
+
 
 class Prediction(NamedTuple):
     """A model's label map of an example beside the true one, both uint8 `[height, width]` at the image's size."""
@@ -92,7 +94,7 @@ class Evaluator:
         ):
             yield name.decode(), label_map[:height, :width]
 
-    @memory_for('evaluation', '--eval_batch_size or --eval_crop_size')
+    @memory_for(*WORK)
     def _predict(self, images: tf.Tensor) -> np.ndarray:
         return self._mapper(images).numpy()
 
@@ -100,10 +102,11 @@ class Evaluator:
         batches = evaluation_batches(
             examples, crop_size=self.crop_size, batch_size=self.batch_size, colour=self.colour, labels=labels
         )
-        for batch in progress(batches, title, total=-(-len(examples) // self.batch_size), unit='batch'):
-            if interruptible:
-                self.check()
-            yield batch
+        with memory_for(*WORK):
+            for batch in progress(batches, title, total=-(-len(examples) // self.batch_size), unit='batch'):
+                if interruptible:
+                    self.check()
+                yield batch
 
 
 def label_mapper(

@@ -10,8 +10,10 @@ import tensorflow as tf
 from PIL import Image
 
 from deeplab_load.config import EvaluateConfig, PredictConfig
+from deeplab_load.data.preparation import prepare
 from deeplab_load.errors import UserError
 from deeplab_load.evaluate import job as evaluate
+from deeplab_load.evaluation import evaluation
 from deeplab_load.predict import job as predict
 
 
@@ -113,3 +115,18 @@ def test_predict(given, images, options, sentence):
     options = {name: filled(value, given) for name, value in options.items()}
     images = [filled(image, given) for image in images]
     assert filled(sentence, given) in refused(lambda: predict(PredictConfig(**options), images))
+
+
+def test_where_memory_for_a_batch_runs_out_the_flags_to_lower_are_named(formats, data_dir, monkeypatch):
+    def too_large(*_, **__):
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(evaluation, 'evaluation_batches', too_large)
+    judge = evaluation.Evaluator(formats.segmentor, crop_size=(97, 129), batch_size=2)
+    examples = prepare('shapes', data_dir=data_dir, progress=False).examples('val')
+    words = 'not enough memory for evaluation; lower --eval_batch_size or --eval_crop_size'
+    with pytest.raises(UserError, match=words):
+        judge.confusion(examples)
+    with pytest.raises(UserError, match=words):
+        next(judge.label_maps(examples))
