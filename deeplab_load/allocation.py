@@ -14,16 +14,16 @@ _MOST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Has TensorFlow and the C library keep what is freed for the next to ask; before TensorFlow's first tensor.
+    """Has TensorFlow and the C library keep what is freed for the next to ask; before TensorFlow makes its devices.
 
-    By itself TensorFlow asks the C library for every tensor on a CPU anew, which gives large blocks back to the system
-    at once and gets them again page by page: a seventh of a training step's processor time. Tensors come from one
-    pool of TensorFlow's (BFC) instead. The C library would keep them with gaps between, by which a step of D grew by
-    a third more; with oneDNN TensorFlow has such a pool by itself.
+    By itself TensorFlow asks the C library for every tensor on a CPU anew. Large blocks are given back to the system at
+    once and fetched again page by page, a seventh of a training step's processor time; or, kept by the C library, they
+    lie with gaps between, by which a step of D grew by a third more. So tensors come from one pool of TensorFlow's
+    (BFC); with oneDNN too, in place of its own, which takes blocks of 256 kB and more alone.
 
-    The pool may grow to the machine's memory. The environment variables TF_CPU_ALLOCATOR_USE_BFC and
-    TF_CPU_BFC_MEM_LIMIT_IN_MB go first. What the C library keeps of all else lies in as many pools as there are
-    processors, not in eight times as many.
+    The pool may grow to the machine's memory, beyond which operations wait for ten seconds and fail. The environment
+    variables TF_CPU_ALLOCATOR_USE_BFC and TF_CPU_BFC_MEM_LIMIT_IN_MB go first. What the C library keeps of all else
+    lies in as many pools as there are processors, not in eight times as many.
     """
     megabytes = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') >> 20
     os.environ.setdefault('TF_CPU_ALLOCATOR_USE_BFC', 'true')

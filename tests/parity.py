@@ -264,4 +264,7 @@ def _retrain(trainer, distribution, few, fakes, batch):
 
 if __name__ == '__main__':
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    main(*sys.argv[1:]) if sys.argv[1:] else tabulate()
+    if sys.argv[1:]:
+        main(*sys.argv[1:])
+    else:
+        tabulate()

@@ -65,7 +65,9 @@ print(resident() - before)
 
 def printed(program, **environment):
     """The number that a program prints, in an environment without the variables that conftest.py has set."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith('TF_CPU_')} | environment
+    own = {name: value for name, value in os.environ.items() if not name.startswith('TF_CPU_')}
+    own |= {'CUDA_VISIBLE_DEVICES': '-1', 'TF_ENABLE_ONEDNN_OPTS': '0'}  # GPUs and oneDNN have other pools.
+    own |= environment
     return int(subprocess.run([sys.executable, '-c', program], check=True, stdout=subprocess.PIPE, env=own).stdout)
 
 
@@ -90,6 +92,6 @@ def test_tensors_may_take_the_memory_of_the_machine():
 
 
 def test_the_environment_goes_first():
-    limit = {'TF_CPU_BFC_MEM_LIMIT_IN_MB': '100'}  # A tensor of 200 MB exceeds it.
+    limit = {'TF_CPU_BFC_MEM_LIMIT_IN_MB': '100'}  # A tensor of 200 MB exceeds it, after a wait of ten seconds.
     assert printed(LIMIT, **limit) == -1
     assert printed(LIMIT, **limit, TF_CPU_ALLOCATOR_USE_BFC='false') == 100

@@ -70,7 +70,8 @@ def read_lines(path: Path) -> list[str]:
 def encode_label_map(label_map: np.ndarray) -> bytes:
     """A uint8 [height, width] label map as a grey 8-bit PNG, the same bytes every time.
 
-    Of label maps zlib's run lengths make smaller files than its search for strings, in a half to a quarter of the time.
+    Of label maps zlib's run lengths make smaller files, as a rule, than its search for strings, in about half of the
+    time.
     """
     buffer = io.BytesIO()
     Image.fromarray(label_map).save(buffer, format='PNG', compress_type=zlib.Z_RLE)

@@ -85,6 +85,13 @@ def test_label_maps_survive_their_encoding():
     np.testing.assert_array_equal(decode_label_map(tf.constant(encode_label_map(labels))), labels)
 
 
+def test_label_maps_are_stored_by_run_lengths():
+    squares = np.random.default_rng(0).integers(0, 9, (9, 11)).astype(np.uint8).repeat(32, axis=0).repeat(32, axis=1)
+    searched = io.BytesIO()
+    Image.fromarray(squares).save(searched, format='PNG')
+    assert len(encode_label_map(squares)) < len(searched.getvalue())
+
+
 def test_grey_images_get_three_channels():
     buffer = io.BytesIO()
     Image.fromarray(np.full((4, 5), 77, np.uint8)).save(buffer, format='JPEG')
