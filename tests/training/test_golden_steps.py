@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.passing import has_dilated_depthwise
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.spellings import typed
 from deeplab_load.training import objective
@@ -131,8 +132,9 @@ def test_gradient_multipliers(case, replay):
 
 def test_norms_of_all_gradients(case, replay):
     """The accumulators after the first step are the gradients, of weight decay too, times their multipliers."""
-    # Frozen: their weights changed in the last bit alone, plain layers reach 8e-4.
-    check_norms(case, replay.momentum, *((0.1, 0.4) if replay.recipe.fine_tune_batch_norm else (1e-3, 1.2e-2)))
+    # Frozen: their weights changed in the last bit alone, plain layers reach 8e-4 without oneDNN.
+    frozen = (5e-4 if has_dilated_depthwise() else 1e-3, 1.2e-2)
+    check_norms(case, replay.momentum, *((0.1, 0.4) if replay.recipe.fine_tune_batch_norm else frozen))
 
 
 def check_norms(case, momentum, median, worst):
@@ -148,8 +150,9 @@ def check_norms(case, momentum, median, worst):
 
 
 def test_values_of_gradients(case, replay):
-    # Frozen: their weights changed in the last bit alone, plain layers reach 1.6e-2 before the logits.
-    check_values(case, replay.momentum, 0.3 if replay.recipe.fine_tune_batch_norm else 2e-2)
+    # Frozen: their weights changed in the last bit alone, plain layers reach 1.6e-2 without oneDNN.
+    frozen = 1.2e-2 if has_dilated_depthwise() else 2e-2
+    check_values(case, replay.momentum, 0.3 if replay.recipe.fine_tune_batch_norm else frozen)
 
 
 def test_gradients_of_plain_layers_come_nearer(case, replay):
