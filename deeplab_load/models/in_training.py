@@ -55,9 +55,13 @@ def gains_from_mixed_precision() -> bool:
     if gpus := tf.config.list_physical_devices('GPU'):
         details = (tf.config.experimental.get_device_details(gpu) for gpu in gpus)
         return all(found.get('compute_capability', (0, 0)) >= (8, 0) for found in details)
+    return has_dilated_depthwise() and not {'avx512_bf16', 'amx_bf16'}.isdisjoint(_processor_flags())
+
+
+def _processor_flags() -> list[str]:
+    """What the processors can do, as Linux calls it, among other words; none on other systems."""
     processors = pathlib.Path('/proc/cpuinfo')
-    flags = processors.read_text(errors='replace').split() if processors.exists() else []
-    return has_dilated_depthwise() and not {'avx512_bf16', 'amx_bf16'}.isdisjoint(flags)
+    return processors.read_text(errors='replace').split() if processors.exists() else []
 
 
 class ConvolutionBy(keras.layers.Layer):
