@@ -1,36 +1,42 @@
-"""What looking ahead adds to the network's own work: `python -m bench.phases OPTIONS`.
+"""What looking ahead and input add to the network's own work: `python -m bench.phases OPTIONS`.
 
 The options are those of the main job, such as --dataset=stanford_background --manual_dir=... --train_crop_size=321,321
 --eval_crop_size=321,321 --model_variant=mobilenet_v2; --pixelwise_epochs=1 stands for a checkpoint, as no weight is
 looked at. Each piece of work takes turns with what it cannot do without (A B A B), on batches that lie in memory:
 evaluation of the hold-out, and making label maps, with the forward passes; a whole propagation, with its steps and the
 forward passes over the hold-out, with what saving takes and without. Reading stored maps takes turns with making them.
-Shown are the medians of seconds and of the turns' ratios.
+So do steps of training that have their batches made beside them, from the first on, and the making of the batches by
+itself, with the same steps on batches in memory. Shown are the medians of seconds and of the turns' ratios.
 """
 
 import dataclasses
+import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
+import tensorflow as tf
 
 from bench import networks as processors
 from deeplab_load import networks, stages
 from deeplab_load.commands import run_command
 from deeplab_load.config import Config
 from deeplab_load.data import label_maps
-from deeplab_load.data.batches import evaluation_batches, training_batches
+from deeplab_load.data.batches import discriminator_batches, evaluation_batches, training_batches
 from deeplab_load.data.examples import Examples, decoded_once
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.lookahead.state import PROPAGATE, Limits, LoadState
 from deeplab_load.models.foreign import padding_colour
 from deeplab_load.training.lookahead import run_lookahead
+from deeplab_load.training.momentum import Momentum
 from deeplab_load.training.players import TensorFlowPlayers, TrainingData
+from deeplab_load.training.steps import pixelwise_step
 from deeplab_load.training.stopping import Stopped
 
 TURNS = 9
+STEPS = 10  # of training a turn
 Work = Callable[[], object]
 
 
@@ -70,6 +76,12 @@ def players_of(config: Config, run: stages.Run) -> TensorFlowPlayers:
     return TensorFlowPlayers(segmentor, trainer, judge, seen, options, run.directory, run.stop, save_every=100)
 
 
+def windows(players: TensorFlowPlayers, batch_size: int, **how) -> Iterable[dict]:
+    colour = padding_colour(players.segmentor)
+    data = players.data
+    return training_batches(data.train, crop_size=data.crop_size, batch_size=batch_size, seed=0, colour=colour, **how)
+
+
 def measure_maps(players: TensorFlowPlayers) -> None:
     numbers = iter(range(10**6))
     sets: list[label_maps.LabelMapSet] = []
@@ -92,12 +104,7 @@ def measure_maps(players: TensorFlowPlayers) -> None:
 
 
 def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
-    options = players.options
-    batches = training_batches(
-        players.data.train, crop_size=players.data.crop_size, batch_size=options.batch_size, seed=0,
-        colour=padding_colour(players.segmentor),
-    )  # fmt: skip
-    in_memory = list(batches.take(options.steps_per_propagation))
+    in_memory = list(windows(players, players.options.batch_size).take(players.options.steps_per_propagation))
     over_holdout = forward(players, players.data.holdout)
 
     def least() -> None:
@@ -125,6 +132,47 @@ def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
         tell('propagation without saving / the same', list(zip(unsaved, needed, strict=True)))
 
 
+def measure_input(name: str, batches: Callable[[], Iterable[dict]], step: Callable[[dict], object]) -> None:
+    def make() -> list[dict]:
+        return list(itertools.islice(batches(), STEPS))
+
+    def train(batches: Iterable[dict]) -> Work:
+        return lambda: [step(batch) for batch in batches]
+
+    in_memory = train(make())
+    in_memory()  # Traced.
+    take_turns(
+        f'{name}, batches made beside / in memory', lambda: train(itertools.islice(batches(), STEPS))(), in_memory
+    )
+    take_turns(f'batches made alone / {name}, in memory', make, in_memory, turns=3)
+
+
+def measure_inputs(config: Config, players: TensorFlowPlayers) -> None:
+    segmentor, trainer, data = players.segmentor, players.trainer, players.data
+    optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.0, momentum=config.pixelwise_momentum)
+    of_stage_1 = pixelwise_step(segmentor, optimizer, config, ignore_label=data.train.spec.ignore_label)
+    measure_input(
+        'steps of stage 1',
+        lambda: windows(players, config.pixelwise_batch_size, scales=config.scales),
+        lambda batch: of_stage_1(batch['image'], batch['label'], tf.constant(0)).losses.numpy(),
+    )
+    measure_input(
+        'steps of g',
+        lambda: windows(players, players.options.batch_size),
+        lambda batch: float(players._step(batch['image'], batch['label']).ce),
+    )
+    players.make_maps(MapSet('inputs', 'g0'))
+    stored = [label_maps.read_set(players.run.buffer, 'inputs')]
+    measure_input(
+        'steps of D',
+        lambda: discriminator_batches(
+            data.train, stored, crop_size=data.crop_size, batch_size=trainer.options.batch_size, seed=0, epoch=0,
+            paired=trainer.options.paired, augment=True, colour=padding_colour(segmentor),
+        ),
+        lambda batch: float(trainer._train(batch).loss),
+    )  # fmt: skip
+
+
 def job(config: Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(config, run_dir=f'{folder}/run')
@@ -138,6 +186,7 @@ def job(config: Config) -> None:
             players.evaluate(), once()
             take_turns('evaluation of the hold-out / forward passes', players.evaluate, once)
             measure_maps(players)
+            measure_inputs(config, players)
             measure_propagation(players, run)
 
 
