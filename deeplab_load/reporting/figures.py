@@ -83,8 +83,8 @@ def convergence_figure(events: Sequence[dict[str, Any]], title: str) -> Figure:
         baseline = next(event['miou'] for event in events if event['event'] == 'baseline')
         axes.axhline(100 * baseline, color='0.6', linestyle='--', linewidth=1, label='g0')
         found = cycles(events)
-        for cycle, following in zip(found, [*found[1:], None], strict=True):
-            _draw_cycle(axes, cycle, following)
+        for number, cycle in enumerate(found, 1):
+            _draw_cycle(axes, cycle, found[number] if number < len(found) else None)
         _draw_best(axes, events, baseline)
         for label, style in MARKS.items():
             axes.plot([], [], label=label, **style)

@@ -57,6 +57,11 @@ def test_a_run_without_cycles_is_one_line():
     assert [len(cycle.values) for cycle in figures.cycles(alternating)] == [5]
 
 
+def test_a_run_that_ends_with_its_baseline_is_drawn():
+    axes = figures.convergence_figure(EVENTS[:2], 'stage 1').axes[0]
+    assert [list(line.get_ydata()) for line in axes.get_lines() if line.get_label() == 'g0'] == [[50, 50]]
+
+
 def test_the_confusion_matrix_says_its_shares_in_percent():
     shares = np.array([[0.6, 0.4], [np.nan, np.nan]])
     words = {text.get_text() for text in figures.confusion_figure(shares, ['a', 'b'], 'title').axes[0].texts}
