@@ -14,6 +14,7 @@ from deeplab_load import config as options
 from deeplab_load import files
 from deeplab_load.config import Config
 from deeplab_load.data import preflight
+from deeplab_load.data.batches import check_fit
 from deeplab_load.data.examples import Examples, at_workers, copy_for_workers, decoded_once, holdout
 from deeplab_load.data.preparation import prepare
 from deeplab_load.data.specs import DatasetSpec
@@ -89,6 +90,8 @@ def prepare_data(config: Config, run: Run) -> Data:
     )
     used = dict.fromkeys((data.train.split, validation.split, data.evaluation.split))
     say('\n'.join(preflight.remarks(prepared, tuple(used))))
+    for examples in (data.holdout, data.evaluation):
+        check_fit(examples, eval_crop_size)  # Before all training.
     _bind_data(run, data)
     return _at_workers(config.data_service, run, data) if config.data_service else data
 
@@ -320,7 +323,6 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
         length = run.directory.append(result)
         run.directory.amend_state(result=result.record(), best=confusion.tolist(), events_bytes=length)
         run.write_scalars(state.propagation, result)
-    run.distribution.by_chief(lambda: _write_report(run.directory.path))
     name = algorithm_name(config.algorithm, config.adversarial_weight)
     say(metrics_table(data.spec.classes, {'baseline': baseline, name: metrics}))
     gain = 100 * (metrics.miou - baseline.miou)
@@ -341,7 +343,7 @@ def _remove_unrecorded(folder: pathlib.Path, last: str) -> None:
 
 
 def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:
-    """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
+    """Exports the segmentor as a SavedModel, unless it already is, writes the report, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
     chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, config.export_batched)
@@ -351,12 +353,13 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
         version = run.distribution.by_chief(lambda: _export_version(path / 'export', last, segmentor, data, chosen))
         record['exported'] = {**wanted, 'version': version}
         run.directory.amend_state(exported=record['exported'])
+    run.distribution.by_chief(lambda: _write_report(path))
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),
         'SavedModel': path / 'export' / record['exported']['version'],
         'events': path / 'events.jsonl',
         'options': path / 'config.json',
-        'label maps': path / 'buffer',
+        **({} if config.algorithm == 'pixelwise' else {'label maps': path / 'buffer'}),
         'report': path / 'report',
         'TensorBoard': path / 'tensorboard',
     }

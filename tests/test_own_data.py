@@ -12,6 +12,7 @@ from PIL import Image
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import Config, EvaluateConfig, define_flags, from_flags
+from deeplab_load.errors import UserError
 from deeplab_load.evaluate import job as evaluate
 from deeplab_load.main import job as main
 from deeplab_load.models.deeplab import build_segmentor
@@ -67,8 +68,22 @@ def test_it_trains_and_evaluates(folder, tmp_path, monkeypatch, capsys):
     assert '10 images to train on, 2 to evaluate on (val)' in told
     assert 'stage 1: step 4 of 4' in told
     assert 'Baseline g0: mIoU ' in told
+    places = dict(re.findall(r'^(label maps|report|TensorBoard): (.*)$', told, re.MULTILINE))
+    assert list(places) == ['report', 'TensorBoard']
+    assert (pathlib.Path(places['report']) / 'report.html').exists()
+    assert pathlib.Path(places['TensorBoard']).exists()
     evaluate(parse(EvaluateConfig, [*documented('evaluate'), '--json=metrics.json']))
     assert re.search(r'ground .*\n.*thing .*\n.*sky ', capsys.readouterr().out)
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert list(metrics['per_class']) == ['ground', 'thing', 'sky']
     assert 0 <= metrics['miou'] <= 1
+
+
+def test_a_window_of_evaluation_that_is_too_small_is_told_before_training(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = tmp_path / 'published/model.ckpt'
+    save(build_segmentor(Architecture('mobilenet_v2', num_classes=21, depth_multiplier=0.1)), checkpoint)
+    options = [*documented('main'), *SMALL, f'--checkpoint={checkpoint}', '--eval_crop_size=33,65']
+    with pytest.raises(UserError, match=r'is 49x65 pixels, more than --eval_crop_size=33,65'):
+        main(parse(Config, options))
+    assert 'stage 1' not in capsys.readouterr().out

@@ -156,7 +156,7 @@ def evaluation_batches(
     Raises:
         UserError: an image does not fit into the crop.
     """
-    _check_fit(examples, crop_size)
+    check_fit(examples, crop_size)
     read, resize = examples.decoded if examples.pixels else examples.encoded, examples.resize
 
     def batch(first: int) -> Batch:
@@ -399,7 +399,8 @@ def _ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.prefetch(PREFETCHED).with_options(options)
 
 
-def _check_fit(examples: Examples, crop_size: Size) -> None:
+def check_fit(examples: Examples, crop_size: Size) -> None:
+    """Raises UserError for an image that is larger than the window of evaluation, after its resizing."""
     sizes = {size: _resized(size, examples.resize) for size in set(examples.sizes)}
     for image_id, size in zip(examples.ids, examples.sizes, strict=True):
         height, width = sizes[size]

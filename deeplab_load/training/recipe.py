@@ -99,7 +99,10 @@ class Recipe:
             demand(getattr(self, name) >= 0, self, name, 'at least 0')
         demand(self.pixelwise_batch_size > 0, self, 'pixelwise_batch_size', 'above 0')
         if self.epochs and self.training_number_of_steps:
-            raise UserError('--training_number_of_steps and epochs both say how long stage 1 is; leave one out.')
+            raise UserError(
+                '--training_number_of_steps and --pixelwise_epochs (or --pixelwise_weighted_epochs) both say how long '
+                'stage 1 is; leave one out, or set it to 0 where a flagfile gives it.'
+            )
 
     def _require_schedule(self) -> None:
         for name in ('pixelwise_learning_rate', 'learning_power', 'learning_rate_decay_step'):

@@ -138,8 +138,10 @@ def test_a_run_of_one_worker_or_two_takes_its_batches_from_an_input_worker(tmp_p
     ('settings', 'tf_config', 'sentence'),
     [
         ({'strategy': 'mirrored'}, None, 'finds no GPU; give --replicas to split the CPUs'),
-        ({'strategy': 'multi_worker'}, None, 'does not find its place among the workers: give TF_CONFIG='),
-        ({'strategy': 'multi_worker'}, '{"cluster": {}}', 'does not find its place among the workers'),
+        ({'strategy': 'multi_worker'}, None, 'variable TF_CONFIG is not set; give TF_CONFIG='),
+        ({'strategy': 'multi_worker'}, '{"cluster": {}}', "place among the workers: .* TF_CONFIG has no 'task'; give"),
+        ({'strategy': 'multi_worker'}, '{"cluster', 'variable TF_CONFIG is no JSON; give'),
+        ({'strategy': 'multi_worker'}, '[1]', 'the task of TF_CONFIG is not in its cluster; give'),
         (
             {'strategy': 'multi_worker'},
             '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
@@ -148,7 +150,7 @@ def test_a_run_of_one_worker_or_two_takes_its_batches_from_an_input_worker(tmp_p
         (
             {'strategy': 'multi_worker'},
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
-            'does not find its place',
+            'the task of TF_CONFIG is not in its cluster; give',
         ),
     ],
 )
