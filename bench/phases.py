@@ -76,13 +76,13 @@ def players_of(config: Config, run: stages.Run) -> TensorFlowPlayers:
     return TensorFlowPlayers(segmentor, trainer, judge, seen, options, run.directory, run.stop, save_every=100)
 
 
-def windows(players: TensorFlowPlayers, batch_size: int, **how) -> Iterable[dict]:
+def windows(players: TensorFlowPlayers, batch_size: int, **how) -> tf.data.Dataset:
     colour = padding_colour(players.segmentor)
     data = players.data
     return training_batches(data.train, crop_size=data.crop_size, batch_size=batch_size, seed=0, colour=colour, **how)
 
 
-def measure_maps(players: TensorFlowPlayers) -> None:
+def measure_maps(players: TensorFlowPlayers) -> label_maps.LabelMapSet:
     numbers = iter(range(10**6))
     sets: list[label_maps.LabelMapSet] = []
 
@@ -101,6 +101,7 @@ def measure_maps(players: TensorFlowPlayers) -> None:
                 stored.read(split, row)
 
     take_turns('label maps made and stored / checked and read', make, read, turns=2)
+    return sets[-1]
 
 
 def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
@@ -136,18 +137,21 @@ def measure_input(name: str, batches: Callable[[], Iterable[dict]], step: Callab
     def make() -> list[dict]:
         return list(itertools.islice(batches(), STEPS))
 
-    def train(batches: Iterable[dict]) -> Work:
-        return lambda: [step(batch) for batch in batches]
+    def train(batches: Iterable[dict]) -> None:
+        for batch in batches:
+            step(batch)
 
-    in_memory = train(make())
-    in_memory()  # Traced.
+    stored = make()
+    train(stored)  # Traced.
     take_turns(
-        f'{name}, batches made beside / in memory', lambda: train(itertools.islice(batches(), STEPS))(), in_memory
+        f'{name}, batches made beside / in memory',
+        lambda: train(itertools.islice(batches(), STEPS)),
+        lambda: train(stored),
     )
-    take_turns(f'batches made alone / {name}, in memory', make, in_memory, turns=3)
+    take_turns(f'batches made alone / {name}, in memory', make, lambda: train(stored), turns=3)
 
 
-def measure_inputs(config: Config, players: TensorFlowPlayers) -> None:
+def measure_inputs(config: Config, players: TensorFlowPlayers, maps: label_maps.LabelMapSet) -> None:
     segmentor, trainer, data = players.segmentor, players.trainer, players.data
     optimizer = Momentum(segmentor.trainable_variables, learning_rate=0.0, momentum=config.pixelwise_momentum)
     of_stage_1 = pixelwise_step(segmentor, optimizer, config, ignore_label=data.train.spec.ignore_label)
@@ -161,12 +165,10 @@ def measure_inputs(config: Config, players: TensorFlowPlayers) -> None:
         lambda: windows(players, players.options.batch_size),
         lambda batch: float(players._step(batch['image'], batch['label']).ce),
     )
-    players.make_maps(MapSet('inputs', 'g0'))
-    stored = [label_maps.read_set(players.run.buffer, 'inputs')]
     measure_input(
         'steps of D',
         lambda: discriminator_batches(
-            data.train, stored, crop_size=data.crop_size, batch_size=trainer.options.batch_size, seed=0, epoch=0,
+            data.train, [maps], crop_size=data.crop_size, batch_size=trainer.options.batch_size, seed=0, epoch=0,
             paired=trainer.options.paired, augment=True, colour=padding_colour(segmentor),
         ),
         lambda batch: float(trainer._train(batch).loss),
@@ -185,8 +187,8 @@ def job(config: Config) -> None:
             once = forward(players, players.data.holdout)
             players.evaluate(), once()
             take_turns('evaluation of the hold-out / forward passes', players.evaluate, once)
-            measure_maps(players)
-            measure_inputs(config, players)
+            maps = measure_maps(players)
+            measure_inputs(config, players, maps)
             measure_propagation(players, run)
 
 

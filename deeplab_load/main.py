@@ -31,6 +31,7 @@ def job(config: Config) -> None:
             state = stages.train_adversarially(config, run, judge, segmentor, discriminator, data)
             stages.evaluate_best(config, run, judge, data, baseline, state)
             best = state.g_best
+        stages.report(run)  # First: an export may be what fails.
         stages.export(config, run, segmentor, data, best)
 
 

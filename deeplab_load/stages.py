@@ -330,6 +330,12 @@ def evaluate_best(config: Config, run: Run, judge: Evaluator, data: Data, baseli
     say(f'{name} after {cost}: {gain:+.2f} points of mIoU on {data.spec.evaluation_split}.')
 
 
+def report(run: Run) -> None:
+    """Writes the run's own report into its folder."""
+    path = run.directory.path
+    run.distribution.by_chief(lambda: _write_report(path))
+
+
 def _write_report(path: pathlib.Path) -> None:
     write_report([read_run(path)], path / 'report', unbound=options.NEUTRAL, arm_options=options.arm_options())
 
@@ -343,7 +349,7 @@ def _remove_unrecorded(folder: pathlib.Path, last: str) -> None:
 
 
 def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: str) -> None:
-    """Exports the segmentor as a SavedModel, unless it already is, writes the report, and says where everything is."""
+    """Exports the segmentor as a SavedModel, unless it already is, and says where everything is."""
     path = run.directory.path
     record = run.directory.read_state()
     chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, config.export_batched)
@@ -353,7 +359,6 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
         version = run.distribution.by_chief(lambda: _export_version(path / 'export', last, segmentor, data, chosen))
         record['exported'] = {**wanted, 'version': version}
         run.directory.amend_state(exported=record['exported'])
-    run.distribution.by_chief(lambda: _write_report(path))
     places = {
         'best model (TF1 checkpoint)': run.directory.prefix(best),
         'SavedModel': path / 'export' / record['exported']['version'],

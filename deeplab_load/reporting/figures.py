@@ -1,6 +1,7 @@
 """Figures of runs, drawn without a screen; each is saved as PNG and SVG."""
 
 import io
+import itertools
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,8 +84,8 @@ def convergence_figure(events: Sequence[dict[str, Any]], title: str) -> Figure:
         baseline = next(event['miou'] for event in events if event['event'] == 'baseline')
         axes.axhline(100 * baseline, color='0.6', linestyle='--', linewidth=1, label='g0')
         found = cycles(events)
-        for number, cycle in enumerate(found, 1):
-            _draw_cycle(axes, cycle, found[number] if number < len(found) else None)
+        for cycle, following in itertools.zip_longest(found, found[1:]):
+            _draw_cycle(axes, cycle, following)
         _draw_best(axes, events, baseline)
         for label, style in MARKS.items():
             axes.plot([], [], label=label, **style)

@@ -246,23 +246,23 @@ def _joined() -> tuple[tf.distribute.Strategy, int, int]:
 
 def _place() -> tuple[int, int]:
     """The number of this worker and of how many, by the environment variable TF_CONFIG."""
-    example = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-    lost, advice = '--strategy=multi_worker does not find its place among the workers', f'give TF_CONFIG={example}'
-    given = os.environ.get('TF_CONFIG')
-    if not given:
-        raise UserError(f'{lost}: the environment variable TF_CONFIG is not set; {advice}.')
+    advice = 'give TF_CONFIG={"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+    given = os.environ.get('TF_CONFIG', '')
+
+    def lost(fault: str) -> UserError:
+        return UserError(f'--strategy=multi_worker does not find its place among the workers: {fault}; {advice}.')
+
     try:
         config = json.loads(given)
-    except ValueError as error:
-        raise UserError(f'{lost}: the environment variable TF_CONFIG is no JSON; {advice}.') from error
-    try:
         cluster, task = config['cluster'], config['task']
         order = [(kind, i) for kind in ('chief', 'worker') for i in range(len(cluster.get(kind, ())))]
         place = order.index((task['type'], int(task['index'])))
+    except json.JSONDecodeError as error:
+        raise lost(f'the environment variable TF_CONFIG is {"no JSON" if given else "not set"}') from error
     except KeyError as error:
-        raise UserError(f'{lost}: the environment variable TF_CONFIG has no {error}; {advice}.') from error
+        raise lost(f'the environment variable TF_CONFIG has no {error}') from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f'{lost}: the task of TF_CONFIG is not in its cluster; {advice}.') from error
+        raise lost('the task of TF_CONFIG is not in its cluster') from error
     if set(cluster) - {'chief', 'worker'}:
         raise UserError(f'--strategy=multi_worker has workers only, no {", ".join(sorted(cluster))}: {advice}.')
     return place, len(order)
