@@ -5,8 +5,8 @@ The options are those of the main job, such as --dataset=stanford_background --m
 looked at. Each piece of work takes turns with what it cannot do without (A B A B), on batches that lie in memory:
 evaluation of the hold-out, and making label maps, with the forward passes; a whole propagation, with its steps and the
 forward passes over the hold-out, with what saving takes and without. Reading stored maps takes turns with making them.
-So do steps of training that have their batches made beside them, from the first on, and the making of the batches by
-itself, with the same steps on batches in memory. Shown are the medians of seconds and of the turns' ratios.
+So do steps of training that have their batches made beside them, and the making of the batches by itself, once it is
+under way, with the same steps on batches in memory. Shown are the medians of seconds and of the turns' ratios.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from deeplab_load import networks, stages
 from deeplab_load.commands import run_command
 from deeplab_load.config import Config
 from deeplab_load.data import label_maps
-from deeplab_load.data.batches import discriminator_batches, evaluation_batches, training_batches
+from deeplab_load.data.batches import PREFETCHED, discriminator_batches, evaluation_batches, training_batches
 from deeplab_load.data.examples import Examples, decoded_once
 from deeplab_load.lookahead.buffer import MapSet
 from deeplab_load.lookahead.state import PROPAGATE, Limits, LoadState
@@ -134,21 +134,22 @@ def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
 
 
 def measure_input(name: str, batches: Callable[[], Iterable[dict]], step: Callable[[dict], object]) -> None:
-    def make() -> list[dict]:
-        return list(itertools.islice(batches(), STEPS))
-
     def train(batches: Iterable[dict]) -> None:
         for batch in batches:
             step(batch)
 
-    stored = make()
+    def under_way(use: Callable[[Iterable[dict]], object]) -> float:
+        """Seconds of using batches once those are used that were made while nobody waited."""
+        made = iter(batches())
+        use(itertools.islice(made, PREFETCHED + 1))
+        return seconds(lambda: use(itertools.islice(made, STEPS)))
+
+    stored = list(itertools.islice(batches(), STEPS))
     train(stored)  # Traced.
-    take_turns(
-        f'{name}, batches made beside / in memory',
-        lambda: train(itertools.islice(batches(), STEPS)),
-        lambda: train(stored),
-    )
-    take_turns(f'batches made alone / {name}, in memory', make, lambda: train(stored), turns=3)
+    beside = [(under_way(train), seconds(lambda: train(stored))) for _ in range(TURNS)]
+    tell(f'{name}, batches made beside / in memory', beside)
+    alone = [(under_way(list), seconds(lambda: train(stored))) for _ in range(3)]
+    tell(f'batches made alone / {name}, in memory', alone)
 
 
 def measure_inputs(config: Config, players: TensorFlowPlayers, maps: label_maps.LabelMapSet) -> None:

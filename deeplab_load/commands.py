@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
+from deeplab_load.absl_flags import define_flags, from_flags
 from deeplab_load.allocation import keep_freed_memory
-from deeplab_load.config import define_flags, from_flags
 from deeplab_load.errors import UserError, printable
 
 C = TypeVar('C')
+
+_SPELLING = 'options are written --name=value, without spaces'
 
 
 def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = False) -> None:
@@ -27,7 +29,7 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
     for name in define_flags(cls):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # --help lists key flags.
     try:
-        app.run(lambda left: job(_options(cls), *_operands(left, operands)), flags_parser=_parse)
+        app.run(lambda left: _start(cls, job, _operands(left, operands)), flags_parser=_parse)
     except UserError as error:
         sys.exit(complain(error))
     except KeyboardInterrupt:  # Where a run listens to the signal, it stops by itself.
@@ -36,8 +38,15 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
 
 
 def _parse(argv: list[str]) -> list[str]:
+    if loose := next((argument for argument in argv if argument.startswith('=')), None):
+        sys.exit(complain(f'unexpected argument {loose!r}; {_SPELLING}.'))
     try:
         left = flags.FLAGS(argv)
+    except flags.CantOpenFlagFileError as error:
+        cause = error.__context__
+        assert isinstance(cause, OSError)
+        told = f'--flagfile={cause.filename} cannot be read: {cause.strerror}'
+        sys.exit(complain(f'{told}; give a text file with an option a line.'))
     except (flags.Error, OSError) as error:
         sys.exit(complain(' '.join(str(error).split())))
     except UnicodeDecodeError:
@@ -45,10 +54,10 @@ def _parse(argv: list[str]) -> list[str]:
     return left
 
 
-def _options(cls: type[C]) -> C:
+def _start(cls: type[C], job: Callable[..., None], operands: list[list[str]]) -> None:
     config = from_flags(cls)
     require_text(vars(config))
-    return config
+    job(config, *operands)
 
 
 def require_text(options: Mapping[str, Any]) -> None:
@@ -65,7 +74,7 @@ def _operands(left: list[str], wanted: bool) -> list[list[str]]:
     if wanted:
         return [left[1:]]
     if len(left) > 1:
-        raise UserError(f'unexpected argument {left[1]!r}; options are written --name=value, without spaces.')
+        raise UserError(f'unexpected argument {left[1]!r}; {_SPELLING}.')
     return []
 
 

@@ -1,16 +1,12 @@
-"""Options: frozen dataclasses from whose fields the absl flags are derived (name, type, default, help)."""
+"""Options: frozen dataclasses, of whose fields `absl_flags` makes flags (name, type, default, help)."""
 
 import dataclasses
 import hashlib
 import json
 import math
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-
-from absl import flags
 
 from deeplab_load.catalog import Architecture
 from deeplab_load.data.specs import NAMES, ResizeRange
@@ -19,7 +15,7 @@ from deeplab_load.lookahead.state import Limits
 from deeplab_load.serving.formats import require_formats
 from deeplab_load.spellings import demand, option
 from deeplab_load.training.devices import Devices
-from deeplab_load.training.recipe import Recipe, recipe_defaults
+from deeplab_load.training.recipe import Recipe
 
 C = TypeVar('C')
 
@@ -58,6 +54,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
+        demand(self.dataset in ('', *NAMES), self, 'dataset', f'one of {", ".join(NAMES)}')
         demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
         _demand_crop(self, 'eval_crop_size')
         for name in ('min_resize_value', 'max_resize_value', 'resize_factor'):
@@ -305,7 +302,7 @@ class Config(Recipe, Devices, DataOptions):
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         given = [*self.network(), *(name for name in presupposing if getattr(self, name) != defaults[name])]
         if given:
-            raise UserError(f'--segmentor={self.segmentor} is not for --{given[0]}, which is of DeepLab; leave it out.')
+            raise UserError(f'--{given[0]} is of DeepLab, and not for --segmentor={self.segmentor}; leave it out.')
 
     def network(self) -> dict[str, Any]:
         """The options of the network that were given."""
@@ -377,74 +374,3 @@ def digest(config: Any) -> str:
     """A digest of the options that change the results."""
     bound = {k: v for k, v in to_json(config).items() if k not in UNBOUND}
     return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def define_flags(cls: type, flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Defines one absl flag for every field of the dataclass `cls`; returns their names."""
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        _define_flag(field, hints[field.name], flag_values)
-    return [field.name for field in dataclasses.fields(cls)]
-
-
-_DEFINE: dict[type, Any] = {
-    str: flags.DEFINE_string,
-    bool: flags.DEFINE_bool,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-}
-
-
-class _FirstIfAlone(flags.EnumParser):
-    """Reads a choice; a flag without a value, which absl hands on as 'true', is the first."""
-
-    def parse(self, argument: str) -> str:
-        """The choice."""
-        return super().parse(self.enum_values[0] if argument == 'true' else argument)
-
-
-def _define_flag(field: dataclasses.Field, hint: Any, flag_values: flags.FlagValues) -> None:
-    default: Any = field.default
-    text, choices = field.metadata['help'], field.metadata['choices']
-    kind = typing.get_origin(_given(hint)) or _given(hint)
-    if field.metadata['alone']:
-        flag = flags.Flag(_FirstIfAlone(choices), None, field.name, default, text, boolean=True)
-        flags.DEFINE_flag(flag, flag_values)
-    elif choices:
-        flags.DEFINE_enum(field.name, default, choices, text, flag_values=flag_values)
-    elif kind is tuple:
-        flags.DEFINE_list(field.name, default and [str(v) for v in default], text, flag_values=flag_values)
-    else:
-        _DEFINE[kind](field.name, default, text, flag_values=flag_values)
-
-
-def _given(hint: Any) -> Any:
-    """The type of an option that is given: `int` of `int | None`."""
-    if isinstance(hint, types.UnionType):
-        return next(t for t in typing.get_args(hint) if t is not types.NoneType)
-    return hint
-
-
-def from_flags(cls: type[C], flag_values: flags.FlagValues = flags.FLAGS) -> C:
-    """The options as the flags give them; of those that are not given, `--recipe` has its own defaults."""
-    values: dict[str, Any] = {}
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        value = flag_values[field.name].value
-        values[field.name] = _items(field.name, value, hints[field.name]) if isinstance(value, list) else value
-    if issubclass(cls, Recipe):
-        given = [name for name in values if not flag_values[name].using_default_value]
-        values |= recipe_defaults(values['recipe'], given)
-    return cls(**values)
-
-
-_EXAMPLES = {int: 'whole numbers, such as --{}=6,12,18', float: 'numbers, such as --{}=0.5,1,1.5'}
-
-
-def _items(name: str, values: list[str], hint: Any) -> tuple:
-    """The items of a list option as the type in its hint, `tuple[int, ...]`."""
-    kind = typing.get_args(_given(hint))[0]
-    try:
-        return tuple(kind(v) for v in values)
-    except ValueError:
-        raise UserError(f'--{name}={",".join(values)} must be {_EXAMPLES[kind].format(name)}.') from None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from absl import flags
 
-from deeplab_load.config import Config, define_flags, from_flags
+from deeplab_load.absl_flags import define_flags, from_flags
+from deeplab_load.config import Config
 from deeplab_load.errors import UserError
 
 OWN = ('run_dir', 'seed')  # What a sweep sets by itself.

@@ -10,6 +10,7 @@ import sys
 import pytest
 from absl import flags
 
+from deeplab_load.absl_flags import define_flags, from_flags
 from deeplab_load.catalog import Architecture
 from deeplab_load.config import (
     NETWORK,
@@ -17,9 +18,7 @@ from deeplab_load.config import (
     Config,
     EvaluateConfig,
     arm_options,
-    define_flags,
     digest,
-    from_flags,
     to_json,
 )
 from deeplab_load.data.specs import NAMES
@@ -100,7 +99,7 @@ def test_the_defaults_are_the_articles():
         ('--train_crop_size=513', '--train_crop_size=513 must be two numbers'),
         ('--eval_crop_size=1,2,3', '--eval_crop_size=1,2,3 must be two numbers'),
         ('--adversarial_momentum=1', '--adversarial_momentum=1.0 must be at least 0 and below 1'),
-        ('--label_weights=1,x', '--label_weights=1,x must be numbers, such as --label_weights=0.5,1,1.5'),
+        ('--label_weights=1,x', '--label_weights=1,x must be numbers with commas between them.'),
         ('--holdout_fraction=0', '--holdout_fraction=0.0 must be above 0'),
         ('--discriminator_epochs=0', '--discriminator_epochs=0 must be above 0'),
         ('--adversarial_weight=-1', '--adversarial_weight=-1.0 must be at least 0'),
@@ -161,10 +160,19 @@ def run(module, *argv):
     ('argv', 'sentence'),
     [
         (['--dataset=shapes', '--no_such_flag=1'], "Unknown command line flag 'no_such_flag'"),
-        (['--dataset=shapes', '--beta_l', '=', '0.1'], "flag --beta_l==: could not convert string to float: '='"),
-        (['--dataset=shapes', '--checkpoint', '=', 'x'], "unexpected argument 'x'"),
+        (
+            ['--dataset=shapes', '--beta_l', '=', '0.1'],
+            "unexpected argument '='; options are written --name=value, without spaces.",
+        ),
+        (['--dataset=shapes', '--beta_l', '=0.1'], "unexpected argument '=0.1'"),
+        (['--dataset=shapes', '--beta_l=x'], 'flag --beta_l=x: it must be a number'),
+        (['--dataset=shapes', '--checkpoint', 'x', 'y'], "unexpected argument 'y'"),
         (['--dataset=shapes', 'pascal_voc'], "unexpected argument 'pascal_voc'"),
-        (['--dataset=shapes', '--flagfile=flags/none.cfg'], 'flags/none.cfg'),
+        (
+            ['--dataset=shapes', '--flagfile=flags/none.cfg'],
+            '--flagfile=flags/none.cfg cannot be read: No such file or directory; give a text file',
+        ),
+        (['--dataset=shape'], '--dataset=shape must be one of pascal_voc, '),
         (['--dataset=shapes', '--data_dir=x\udcff'], 'data_dir is x\\udcff, which is not UTF-8: give another name.'),
         (['--dataset=shapes', '--generator_map=hard'], 'generator_map'),
         ([], '--dataset is missing'),

@@ -72,5 +72,5 @@ def test_luc_on_plain_layers_with_stage_1_and_its_best_model_evaluated(tmp_path,
     'option', [{'depth_multiplier': 0.5}, {'weight_decay': 0.1}, {'fresh_head': 'logits'}, {'mixed_precision': True}]
 )
 def test_options_that_presuppose_deeplab_are_refused(option):
-    with pytest.raises(UserError, match=f'--segmentor=a:b is not for --{next(iter(option))}, which is of DeepLab'):
+    with pytest.raises(UserError, match=f'--{next(iter(option))} is of DeepLab, and not for --segmentor=a:b'):
         Config(dataset='shapes', segmentor='a:b', **option)

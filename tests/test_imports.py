@@ -20,7 +20,7 @@ FLOORS = (
     ('models', 'losses', 'metrics', 'replicas', 'shortages'),
     ('restore', 'data', 'training', 'evaluation', 'serving', 'reporting'),
     (
-        *('config', 'commands', 'data.__main__', 'runs', 'networks', 'stages', 'appraisal', 'published'),
+        *('config', 'absl_flags', 'commands', 'data.__main__', 'runs', 'networks', 'stages', 'appraisal', 'published'),
         *('main', 'evaluate', 'predict', 'report', 'sweep', 'grid', 'zoo'),
     ),
 )

@@ -40,6 +40,8 @@ def test_nothing_to_start_from(tmp_path):
 def test_a_missing_checkpoint(tmp_path):
     sentence = refused(main, run_config(tmp_path, dataset='shapes', checkpoint='no/model.ckpt'))
     assert 'there is no checkpoint at no/model.ckpt' in sentence
+    sentence = refused(evaluate, EvaluateConfig(checkpoint='runs/no'))
+    assert 'there is no checkpoint at runs/no: give another path' in sentence
     sentence = refused(evaluate, EvaluateConfig(dataset='shapes'))
     assert '--checkpoint is missing' in sentence
 
@@ -59,8 +61,8 @@ def test_a_checkpoint_of_another_number_of_classes(tmp_path, checkpoint):
 
 
 def test_unknown_data_set(tmp_path, checkpoint):
-    sentence = refused(evaluate, EvaluateConfig(dataset='pascal', checkpoint=checkpoint, data_dir=str(tmp_path)))
-    assert 'pascal_voc' in sentence
+    with pytest.raises(UserError, match=r'--dataset=pascal must be one of pascal_voc, '):
+        EvaluateConfig(dataset='pascal', checkpoint=checkpoint, data_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize(('source', 'word'), [(None, '--vocdevkit'), ('nowhere', 'nowhere'), ('', 'empty')])

@@ -10,8 +10,9 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from deeplab_load.absl_flags import define_flags, from_flags
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config, EvaluateConfig, define_flags, from_flags
+from deeplab_load.config import Config, EvaluateConfig
 from deeplab_load.errors import UserError
 from deeplab_load.evaluate import job as evaluate
 from deeplab_load.main import job as main

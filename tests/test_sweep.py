@@ -17,7 +17,8 @@ from .reporting.scripted import write_run
 MAIN = """
 import pathlib, shutil, sys, time
 from absl import flags
-from deeplab_load.config import Config, define_flags, from_flags
+from deeplab_load.absl_flags import define_flags, from_flags
+from deeplab_load.config import Config
 from tests.reporting.scripted import write_run
 define_flags(Config)
 flags.FLAGS(sys.argv)

@@ -53,6 +53,9 @@ class WorkerOptions:
 def main() -> None:
     """Entry of the command: `check`, `dispatcher` or `worker`, then flags."""
     command = sys.argv[1] if len(sys.argv) > 1 else ''
+    if command in ('-h', '--help'):
+        print(f'{__doc__}\n`check --help`, `dispatcher --help` and `worker --help` list the options.')
+        sys.exit()
     if command not in COMMANDS:
         print(
             'deeplab_load: give the command `check` and its options: check --dataset=NAME; or `dispatcher`, `worker`.',

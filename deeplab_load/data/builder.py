@@ -70,7 +70,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     @classmethod
     def _open_archives(cls, archives: Sequence[Path], place: Path) -> Contents:
         contents = cls.open_folder(unpack(archives, place))
-        folder_digest(contents)  # Raises Faults for missing files.
+        folder_digest(contents)  # Raises MissingFiles.
         return contents
 
     @classmethod

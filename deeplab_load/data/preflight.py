@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from deeplab_load.data.examples import Examples
+from deeplab_load.data.pairs import check_pair
 from deeplab_load.data.preparation import Prepared, prepare
-from deeplab_load.data.sources import Faults
+from deeplab_load.data.sources import Contents, Faults, MissingFiles
 from deeplab_load.errors import UserError, printable
 from deeplab_load.reporting.progress import progress, say
 from deeplab_load.reporting.tables import percent, table
@@ -34,8 +35,9 @@ def check(
     try:
         prepared = prepare(name, data_dir=data_dir, manual_dir=manual_dir, download=download, beam=beam)
     except Faults as faults:
-        say('\n'.join(map(printable, faults.sentences)))
-        raise UserError(f'Faults in {name}: {len(faults.sentences)}. Mend them and check again.') from faults
+        told = [*faults.sentences, *(faults_in(faults.rest) if isinstance(faults, MissingFiles) else ())]
+        say('\n'.join(map(printable, told)))
+        raise UserError(f'Faults in {name}: {len(told)}. Mend them and check again.') from faults
     splits = [prepared.examples(split, labelled=False) for split in prepared.splits]
     for examples in splits:
         check_records(examples)
@@ -43,6 +45,17 @@ def check(
     repeated = [note for examples in splits for note in repeated_images(examples)]
     say('\n'.join(map(printable, [*remarks(prepared, prepared.splits), *repeated])))
     say(f'No faults: {name}, {", ".join(f"{len(examples)} images in {examples.split}" for examples in splits)}.')
+
+
+def faults_in(contents: Contents) -> list[str]:
+    """A sentence for every pair of image and label map that is at fault, without preparing them."""
+    told = []
+    for pair in progress([pair for listed in contents.pairs.values() for pair in listed], 'checking', unit='image'):
+        try:
+            check_pair(next(contents.read([pair])), contents.spec, contents.decode_labels)
+        except UserError as fault:
+            told.append(str(fault))
+    return told
 
 
 def histogram_table(prepared: Prepared) -> str:

@@ -180,7 +180,7 @@ def _check_source(builder: SegmentationBuilder, source: Source) -> None:
     if builder.info.metadata['source_digest'] != source.digest:
         changed = 'has changed since' if prepared_from == source.path else f'is not {prepared_from}, from which'
         raise UserError(
-            f'{source.path} {changed} {builder.data_dir} was prepared: delete that folder or take another --data_dir.'
+            f'{source.path} {changed} {builder.data_dir} was prepared: delete the latter, or take another --data_dir.'
         )
 
 

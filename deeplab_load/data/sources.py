@@ -1,5 +1,6 @@
 """The folders and archives that users give: finding them, telling them apart, unpacking them."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,10 @@ class Faults(UserError):
 
     def __init__(self, sentences: Sequence[str]) -> None:
         more = len(sentences) - 1
-        count = f' There {"is" if more == 1 else "are"} {more} more: `python -m deeplab_load.data check` tells all.'
+        count = (
+            f' There {"is" if more == 1 else "are"} {more} more: `python -m deeplab_load.data check` with the same '
+            'options for the data tells all.'
+        )
         super().__init__(sentences[0] + (count if more else ''))
         self.sentences = tuple(sentences)
 
@@ -42,6 +46,14 @@ class Contents:
         for part in (raw.image, raw.labels or b''):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()
+
+
+class MissingFiles(Faults):
+    """The files that are missing, before anything is read; `rest` is what can be."""
+
+    def __init__(self, sentences: Sequence[str], rest: Contents) -> None:
+        super().__init__(sentences)
+        self.rest = rest
 
 
 @dataclass(frozen=True)
@@ -78,21 +90,23 @@ def only_root(folder: Path, candidates: Iterable[Path], holds: str, spec: Datase
 def folder_digest(contents: Contents) -> str:
     """Hex digest of the lists, of the size of every file listed, and of the text that says how labels are read.
 
-    An edit that keeps all sizes is not seen. Raises Faults naming every listed file that is missing.
+    An edit that keeps all sizes is not seen. Raises MissingFiles naming every listed file that is missing.
     """
     lines, faults = [contents.labels_text], []
+    whole: dict[str, list[Pair]] = {split: [] for split in contents.pairs}
     for split in sorted(contents.pairs):
         for pair in contents.pairs[split]:
             try:
                 sizes = [path.stat().st_size for path in (pair.image, pair.labels) if path]
                 lines.append(f'{split} {pair.image_id} {sizes}\n')
+                whole[split].append(pair)
             except OSError as error:
                 faults.append(
-                    f'{error.filename} is missing, although split {split!r} lists {pair.image_id!r}: '
-                    'complete the folder or take the entry off the list.'
+                    f'{error.filename} is missing, although split {split!r} has the image {pair.image_id!r}: '
+                    'complete the folder or leave the image out.'
                 )
     if faults:
-        raise Faults(faults)
+        raise MissingFiles(faults, dataclasses.replace(contents, pairs=whole))
     return hashlib.sha256(''.join(lines).encode()).hexdigest()
 
 

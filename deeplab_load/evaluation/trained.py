@@ -21,6 +21,7 @@ from deeplab_load.models.foreign import build_foreign, is_foreign, padding_colou
 from deeplab_load.models.inference import PLAIN, Inference
 from deeplab_load.models.inference import label_maps as segment
 from deeplab_load.reporting.progress import progress
+from deeplab_load.restore.checkpoint import resolve_prefix
 from deeplab_load.restore.conversion import KERAS, load_keras
 from deeplab_load.restore.download import downloaded
 from deeplab_load.restore.foreign import restore_foreign
@@ -46,7 +47,7 @@ def locate(path: str, home: str) -> Location:
     """Finds the model that a path means: of a run directory its best, of a published checkpoint's name its folder.
 
     Raises:
-        UserError: the published checkpoint is not in `home`, or the run has no model yet.
+        UserError: the published checkpoint is not in `home`, the run has no model yet, or there is nothing at `path`.
     """
     found = downloaded(path, home).expanduser()
     if (found / 'events.jsonl').exists():
@@ -54,6 +55,8 @@ def locate(path: str, home: str) -> Location:
     for folder in list(found.absolute().parents)[:3]:
         if folder.name in ('checkpoints', 'export') and (folder.parent / 'events.jsonl').exists():
             return Location(found, read_config(folder.parent))
+    if not found.exists():
+        resolve_prefix(found)
     return Location(found)
 
 

@@ -33,9 +33,10 @@ def overview(experiment: Experiment) -> Table:
     rows = []
     for arm in experiment.arms:
         results = [run.result for run in arm.runs if run.result]
+        baselines = [event['val_miou'] for run in arm.runs if run.over for event in run.of('baseline')]
         gains = [r['val_miou'] - r['baseline_val_miou'] for r in results]
         rows.append((
-            arm.label, _seeds(arm), percent([r['baseline_val_miou'] for r in results]),
+            arm.label, _seeds(arm), percent(baselines),
             percent([r['val_miou'] for r in results]), _signed(percent(gains)), success_share(arm.runs),
         ))  # fmt: skip
     return Table(
@@ -46,9 +47,9 @@ def overview(experiment: Experiment) -> Table:
 
 
 def _seeds(arm: Arm) -> str:
-    unfinished = len(arm.runs) - len(arm.finished)
-    seeds = ', '.join(str(run.seed) for run in arm.finished)
-    return seeds + (f' ({unfinished} not finished)' if unfinished else '')
+    over = [str(run.seed) for run in arm.runs if run.over]
+    unfinished = len(arm.runs) - len(over)
+    return ', '.join(over) + (f' ({unfinished} not finished)' if unfinished else '')
 
 
 def _signed(words: str) -> str:

@@ -134,7 +134,7 @@ def _convergence(experiment: Experiment, writer: _Writer) -> list[str]:
     several = sum(len(arm.runs) for arm in experiment.arms) > 1
     for number, arm in enumerate(experiment.arms):
         for place, run in enumerate(arm.runs):
-            caption = f'{arm.label}, seed {run.seed}' + ('' if run.result else ', not finished')
+            caption = f'{arm.label}, seed {run.seed}' + ('' if run.over else ', not finished')
             name = f'convergence-{number}-{run.seed}' if several else 'convergence'
             block = writer.figure(figures.convergence_figure(run.events, caption), name, caption)
             blocks.append(page.folded(caption, block) if place else block)

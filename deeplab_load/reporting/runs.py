@@ -40,6 +40,11 @@ class Run:
         """The `result` event; None while the run is not over."""
         return self.state.get('result')
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is to come; of stage 1 alone nothing is once its segmentor is evaluated."""
+        return bool(self.result or (self.options['algorithm'] == 'pixelwise' and self.of('baseline')))
+
     def confusion(self, model: str) -> np.ndarray:
         """The confusion matrix `[classes, classes]` of the `baseline` or the `best` model on the reported split."""
         return np.array(self.state[model])

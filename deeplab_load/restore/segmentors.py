@@ -76,7 +76,7 @@ def segmentor(
     }
     given = {flag: value for flag, value in {**named, **flags}.items() if value is not None}
     if name is not None and checkpoint is None:
-        checkpoint = downloaded(row(name).name, home)
+        checkpoint = downloaded(_published(name), home)
     asked = Inference.from_flags(given)
     network = Architecture.from_flags(given) if checkpoint is None else inspect(os.fspath(checkpoint)).asked(given)
     model = build_segmentor(network, crop_size=_size(crop_size))
@@ -86,6 +86,13 @@ def segmentor(
     model.restoration = checkpoint and restore(model, os.fspath(checkpoint), fresh_head=fresh)
     model.inference = asked
     return model
+
+
+def _published(name: str) -> str:
+    try:
+        return row(name).name
+    except UserError as error:
+        raise UserError(f'{error}; a path is given as checkpoint=') from error
 
 
 def label_maps(

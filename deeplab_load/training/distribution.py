@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pickle
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -263,6 +264,9 @@ def _place() -> tuple[int, int]:
         raise lost(f'the environment variable TF_CONFIG has no {error}') from error
     except (ValueError, TypeError, AttributeError) as error:
         raise lost('the task of TF_CONFIG is not in its cluster') from error
+    for address in (cluster[kind][i] for kind, i in order):
+        if not re.fullmatch(r'\S+:\d{1,5}', str(address)):
+            raise lost(f'{address!r} in TF_CONFIG is not of the form host:port')
     if set(cluster) - {'chief', 'worker'}:
         raise UserError(f'--strategy=multi_worker has workers only, no {", ".join(sorted(cluster))}: {advice}.')
     return place, len(order)

@@ -58,7 +58,9 @@ class RunDirectory:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / 'lock', 'w')  # noqa: SIM115 - closed below, with the lock
         except OSError as error:
-            raise UserError(f'--run_dir={self.path} cannot be written: {error.strerror}.') from error
+            raise UserError(
+                f'--run_dir={self.path} cannot be written: {error.strerror}; give another folder.'
+            ) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

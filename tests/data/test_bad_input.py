@@ -161,7 +161,7 @@ BAD_INPUT = {
     no_masks: r'mine has no masks: name a folder with',
     no_images: r'images holds no images \(\.jpg, \.jpeg, \.png\): put them there\.',
     one_image: r'images holds too few images for two splits: add some, or give train\.txt and val\.txt\.',
-    missing_mask: r"masks/im 3\.png is missing, although split 'train' lists 'im 3'",
+    missing_mask: r"masks/im 3\.png is missing, although split 'train' has the image 'im 3'",
     other_size: r'masks/im 3\.png is 36x46 pixels but its image .*images/im 3\.png is 46x36',
     out_of_range: r'masks/im 3\.png holds the labels \[3\], but .*classes\.txt has 3 lines, for the labels 0 to 2',
     rgb_mask_without_colours: r'masks/im 3\.png holds colours, not class indices: give each line of .* its colour',

@@ -191,8 +191,8 @@ def no_voc2012(root: pathlib.Path) -> None:
 BAD_INPUT = {
     cut_image: r'JPEGImages/img_1\.jpg cannot be read: it is ',
     no_image: r'JPEGImages/img_1\.jpg cannot be read: it is no whole JPEG or PNG file',
-    missing_image: r"JPEGImages/img_1\.jpg is missing, although split 'train' lists 'img_1'",
-    missing_mask: r"SegmentationClass/img_4\.png is missing, although split 'val' lists 'img_4'",
+    missing_image: r"JPEGImages/img_1\.jpg is missing, although split 'train' has the image 'img_1'",
+    missing_mask: r"SegmentationClass/img_4\.png is missing, although split 'val' has the image 'img_4'",
     other_size: r'img_1\.png is 19x24 pixels but its image .*img_1\.jpg is 18x24',
     out_of_range: r'img_1\.png holds the labels \[21\], but pascal_voc has 0 to 20 and 255',
     rgb_mask: r'img_1\.png holds colours, not class indices',

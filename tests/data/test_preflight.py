@@ -92,6 +92,14 @@ def test_the_command_tells_every_fault_by_its_file_and_then_what_is_in_the_data(
     assert 'masks/im 4.png is 7x7 pixels but its image' in faulty.stdout.splitlines()[0]
     assert 'masks/im 3.png cannot be read: it is no whole PNG file' in faulty.stdout.splitlines()[1]
     assert faulty.stderr.splitlines()[-1] == 'deeplab_load: Faults in folder: 2. Mend them and check again.'
+    (folder / 'masks/im 0.png').rename(tmp_path / 'aside.png')
+    faulty = check(*options)
+    assert faulty.returncode == 2
+    assert "masks/im 0.png is missing, although split 'train' has the image 'im 0'" in faulty.stdout.splitlines()[0]
+    assert 'masks/im 4.png is 7x7 pixels but its image' in faulty.stdout.splitlines()[1]
+    assert 'masks/im 3.png cannot be read: it is no whole PNG file' in faulty.stdout.splitlines()[2]
+    assert faulty.stderr.splitlines()[-1] == 'deeplab_load: Faults in folder: 3. Mend them and check again.'
+    (tmp_path / 'aside.png').rename(folder / 'masks/im 0.png')
     mask.write_bytes(whole)
     (folder / 'train.txt').write_text('im 0\nim 2\n')
     right = check(*options)
@@ -104,3 +112,7 @@ def test_the_command_says_what_it_takes():
     outcome = check('chekc')
     assert outcome.returncode == 2
     assert 'give the command `check`' in outcome.stderr
+    outcome = check('--help')
+    assert outcome.returncode == 0
+    assert '`check --help`' in outcome.stdout
+    assert '--manual_dir' in check('check', '--help').stdout

@@ -42,7 +42,7 @@ def test_another_source_is_refused(make_voc, tmp_path):
     prepare_voc(tmp_path, make_voc())
     other = make_voc('other')
     (other / 'VOC2012/ImageSets/Segmentation/val.txt').write_text('img_3\n')
-    with pytest.raises(UserError, match=r'other is not .*VOCdevkit, from which .* was prepared: delete that folder'):
+    with pytest.raises(UserError, match=r'other is not .*VOCdevkit, from which .* was prepared: delete the latter'):
         prepare_voc(tmp_path, other)
 
 
@@ -51,7 +51,7 @@ def test_a_source_that_has_changed_is_refused(make_voc, tmp_path):
     prepare_voc(tmp_path, devkit)
     image = devkit / 'VOC2012/JPEGImages/img_0.jpg'
     image.write_bytes(image.read_bytes() + b'\0')
-    with pytest.raises(UserError, match=r'VOCdevkit has changed since .* was prepared: delete that folder'):
+    with pytest.raises(UserError, match=r'VOCdevkit has changed since .* was prepared: delete the latter'):
         prepare_voc(tmp_path, devkit)
 
 

@@ -25,8 +25,9 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
+from deeplab_load.absl_flags import define_flags, from_flags
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config, EvaluateConfig, define_flags, filled, from_flags
+from deeplab_load.config import Config, EvaluateConfig, filled
 from deeplab_load.data import archives, label_maps, tfrecords
 from deeplab_load.data.folder.classes import read_classes
 from deeplab_load.data.journal import Journal

@@ -40,6 +40,12 @@ def test_the_gain_is_over_the_baseline_of_the_same_seed(experiments):
     )
 
 
+def test_a_run_of_stage_1_alone_is_over_with_its_baseline(experiments):
+    (experiment,) = experiments({'algorithm': 'pixelwise', 'finished': False})
+    baseline = f'{100 * summarise(confusion(8, 0.8, 0)).miou:.2f}'
+    assert comparisons.overview(experiment).rows[0][1:4] == ('0', baseline, '–')
+
+
 def test_the_pairs_that_changed_most():
     before, after = np.array([[8, 2, 0], [5, 5, 0], [0, 0, 0]]), np.array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
     rows = [normalised(matrix, 'rows') for matrix in (before, after)]

@@ -156,6 +156,11 @@ LOST = 'does not find its place among the workers:'
         ),
         (
             {'strategy': 'multi_worker'},
+            '{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 0}}',
+            f"{LOST} 'b' in TF_CONFIG is not of the form host:port; give",
+        ),
+        (
+            {'strategy': 'multi_worker'},
             '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
             f'{LOST} the task of TF_CONFIG is not in its cluster; give',
         ),
