@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeplab_load import config as options
-from deeplab_load.config import EvaluateConfig, ModelOptions, PredictConfig
+from deeplab_load.config import EvaluateConfig, PredictConfig
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preparation import find_spec, prepare
 from deeplab_load.data.specs import PASCAL_VOC, SPECS, DatasetSpec
@@ -25,14 +25,7 @@ from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.tables import assessment_table
 
 # What is a run's where the command does not say otherwise. Its data are prepared.
-OF_A_RUN = (
-    'dataset',
-    'data_dir',
-    'eval_crop_size',
-    'min_resize_value',
-    'max_resize_value',
-    'resize_factor',
-)
+OF_A_RUN = ('dataset', 'data_dir', 'eval_crop_size')
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ def appraise(config: EvaluateConfig) -> Appraisal:
       UserError: there is no such model or data, or they do not belong together.
     """
     location = locate(config.model, config.checkpoints_dir)
-    config = options.filled(config, location.run_options, OF_A_RUN)
+    config = options.filled(config, location.run_options, (*OF_A_RUN, *_resizing(location)))
     config.require_dataset()
     spec = find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
     model = open_for(config, location, spec, config.eval_crop_size)
@@ -80,7 +73,14 @@ def appraise(config: EvaluateConfig) -> Appraisal:
     return Appraisal(assessment, examples, setting)
 
 
-def open_for(config: ModelOptions, location: Location, spec: DatasetSpec | None, asked: Sequence[int]) -> TrainedModel:
+def _resizing(location: Location) -> tuple[str, ...]:
+    """The options of resizing, which a run's SavedModel does itself."""
+    return () if location.is_saved_model else options.RESIZE
+
+
+def open_for(
+    config: EvaluateConfig | PredictConfig, location: Location, spec: DatasetSpec | None, asked: Sequence[int]
+) -> TrainedModel:
     """Opens a model, and says at which output stride.
 
     Args:
@@ -102,9 +102,12 @@ def open_for(config: ModelOptions, location: Location, spec: DatasetSpec | None,
     model = open_model(
         location,
         window=window,
-        output_stride=config.output_stride,
-        atrous_rates=config.atrous_rates,
-        inference=Inference(inference_scales=config.eval_scales, add_flipped_images=config.eval_flip),
+        given=config.network,
+        inference=Inference(
+            inference_scales=config.eval_scales,
+            add_flipped_images=config.eval_flip,
+            **{name: getattr(config, name) for name in options.RESIZE},
+        ),
     )
     stride = model.setting['output_stride']
     say(f'{location.path}' + (f' at output stride {stride}.' if stride else '.'))
@@ -124,9 +127,11 @@ def open_painter(config: PredictConfig, checkpoint: str) -> Painter:
     """
     location = locate(checkpoint, config.checkpoints_dir)
     run = location.run_options
-    name = config.dataset or run.get('dataset')
-    spec = find_spec(name, data_dir=run.get('data_dir', 'data')) if name else None
-    model = open_for(config, location, spec, config.eval_crop_size or run.get('eval_crop_size', ()))
+    spec = None if config.dataset else location.dataset()
+    if spec is None and (name := config.dataset or run.get('dataset')):
+        spec = find_spec(name, data_dir=run.get('data_dir', 'data'))
+    config = options.filled(config, run, ('eval_crop_size', *_resizing(location)))
+    model = open_for(config, location, spec, config.eval_crop_size)
     names, colours = _legend(spec, model, checkpoint)
     return Painter(checkpoint, model, names, palette(colours))
 

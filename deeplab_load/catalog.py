@@ -47,6 +47,16 @@ INFERENCE_FLAGS = (
     'resize_factor',
 )
 
+# Flags of the original's that leave no trace in a checkpoint.
+UNTOLD = (
+    'output_stride',
+    'atrous_rates',
+    'multi_grid',
+    'image_pooling_crop_size',
+    'image_pooling_stride',
+    'image_se_uses_qsigmoid',
+)
+
 # Flags of the original's that have one value in all published networks, and here no other.
 FIXED_FLAGS = {
     'aspp_with_batch_norm': True,

@@ -4,11 +4,11 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from deeplab_load.catalog import Architecture
+from deeplab_load.catalog import UNTOLD, Architecture
 from deeplab_load.data.specs import NAMES, ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead.state import Limits
@@ -23,16 +23,49 @@ C = TypeVar('C')
 NETWORK = tuple(field for field in dataclasses.fields(Architecture) if 'help' in field.metadata)
 
 
-def network_options(cls: type[C]) -> type[C]:
-    """Adds the options of a network to a class of options that becomes a dataclass."""
-    for field in NETWORK:
-        cls.__annotations__[field.name] = field.type | None  # type: ignore[operator]
-        setattr(cls, field.name, option(None, field.metadata['help']))
-    return cls
+def network_options(names: Collection[str], remark: str = '') -> Callable[[type[C]], type[C]]:
+    """Adds these options of a network, with a remark in their help, to a class that becomes a dataclass."""
+
+    def added(cls: type[C]) -> type[C]:
+        for field in NETWORK:
+            if field.name in names:
+                cls.__annotations__[field.name] = field.type | None  # type: ignore[operator]
+                setattr(cls, field.name, option(None, field.metadata['help'] + remark))
+        return cls
+
+    return added
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class ResizeOptions:
+    """The sides to which images are brought."""
+
+    min_resize_value: int | None = option(
+        None, 'Bring the shorter side of every image to so many pixels; else as it is.'
+    )
+    max_resize_value: int | None = option(None, 'Bound on the longer side of resized images; it wins.')
+    resize_factor: int | None = option(None, 'Sides of resized images are multiples of it plus one.')
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that name no sides."""
+        for name in RESIZE:
+            value = getattr(self, name)
+            demand(value is None or value > 0, self, name, 'above 0')
+            demand(value is None or self.min_resize_value is not None, self, name, 'given with --min_resize_value')
+
+    @property
+    def resize(self) -> ResizeRange | None:
+        """The sides to which images are brought; None leaves them as they are."""
+        if self.min_resize_value is None:
+            return None
+        return ResizeRange(self.min_resize_value, self.max_resize_value, self.resize_factor)
+
+
+RESIZE = tuple(field.name for field in dataclasses.fields(ResizeOptions))
+
+
+@dataclass(frozen=True)
+class DataOptions(ResizeOptions):
     """Which data, and where it is."""
 
     dataset: str = option('', f'Data set: {", ".join(NAMES)} (your own).')
@@ -46,21 +79,13 @@ class DataOptions:
         (), 'Height and width of the window in evaluation; the data set has its default.'
     )
     eval_batch_size: int = option(4, 'Images in a batch of evaluation.')
-    min_resize_value: int | None = option(
-        None, 'Bring the shorter side of every image to so many pixels; else as it is.'
-    )
-    max_resize_value: int | None = option(None, 'Bound on the longer side of resized images; it wins.')
-    resize_factor: int | None = option(None, 'Sides of resized images are multiples of it plus one.')
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which no command can run."""
+        ResizeOptions.__post_init__(self)
         demand(self.dataset in ('', *NAMES), self, 'dataset', f'one of {", ".join(NAMES)}')
         demand(self.eval_batch_size > 0, self, 'eval_batch_size', 'above 0')
         _demand_crop(self, 'eval_crop_size')
-        for name in ('min_resize_value', 'max_resize_value', 'resize_factor'):
-            value = getattr(self, name)
-            demand(value is None or value > 0, self, name, 'above 0')
-            demand(value is None or self.min_resize_value is not None, self, name, 'given with --min_resize_value')
         if self.vocdevkit and (self.dataset not in ('', 'pascal_voc') or self.manual_dir):
             raise UserError('--vocdevkit is for --dataset=pascal_voc, in place of --manual_dir; leave one of them out.')
 
@@ -70,19 +95,13 @@ class DataOptions:
             raise UserError(f'--dataset is missing: give one of {", ".join(NAMES)}.')
 
     @property
-    def resize(self) -> ResizeRange | None:
-        """The sides to which images are brought; None leaves them as they are."""
-        if self.min_resize_value is None:
-            return None
-        return ResizeRange(self.min_resize_value, self.max_resize_value, self.resize_factor)
-
-    @property
     def source(self) -> str | None:
         """The folder or archive that the data set is prepared from."""
         return self.vocdevkit or self.manual_dir
 
 
 @dataclass(frozen=True)
+@network_options(UNTOLD, ' By default as in the run that the checkpoint is of, else as published.')
 class ModelOptions:
     """Which trained model, and how label maps are made with it."""
 
@@ -92,10 +111,6 @@ class ModelOptions:
         'SavedModel folder, or name of a downloaded checkpoint.',
     )
     checkpoints_dir: str = option('checkpoints', 'Folder of the downloaded checkpoints.')
-    output_stride: int | None = option(
-        None, "8, 16 or 32; by default the run's that the checkpoint is of, else as published."
-    )
-    atrous_rates: tuple[int, ...] = option((), "Rates of ASPP; by default the run's, or the original's for the stride.")
     eval_scales: tuple[float, ...] = option((1.0,), 'Scales of the image whose probabilities are averaged.')
     eval_flip: bool = option(False, 'Average over mirrored images too.')
 
@@ -103,6 +118,11 @@ class ModelOptions:
         """Raises UserError for values with which there are no label maps."""
         demand(len(self.eval_scales) > 0, self, 'eval_scales', 'one or more scales, such as 0.5,1,1.5')
         demand(all(0 < scale < math.inf for scale in self.eval_scales), self, 'eval_scales', 'above 0')
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The options of the network that were given."""
+        return {name: value for name in UNTOLD if (value := getattr(self, name)) is not None}
 
     @property
     def model(self) -> str:
@@ -114,7 +134,8 @@ class ModelOptions:
 
 # What a row of the zoo decides, or its table has no place for.
 NOT_WITH_ZOO = (
-    *('checkpoint', 'split', 'output_stride', 'atrous_rates', 'eval_scales', 'eval_flip', 'eval_crop_size'),
+    *UNTOLD,
+    *('checkpoint', 'split', 'eval_scales', 'eval_flip', 'eval_crop_size'),
     *('min_resize_value', 'boundary_width', 'worst', 'json', 'output_dir', 'submission_dir'),
 )
 
@@ -144,12 +165,14 @@ class EvaluateConfig(ModelOptions, DataOptions):
         given = [name for name in NOT_WITH_ZOO if self.zoo and getattr(self, name) != getattr(EvaluateConfig, name)]
         if given:
             raise UserError(f'--zoo prints a table of rows with their own models and settings: leave out --{given[0]}.')
+        if self.zoo == 'all' and self.manual_dir and not self.dataset:
+            raise UserError('--manual_dir with --zoo=all needs --dataset: give the data set that it holds.')
         if self.submission_dir and self.min_resize_value:
             raise UserError("--submission_dir takes label maps of the images' own size: leave out --min_resize_value.")
 
 
 @dataclass(frozen=True)
-class PredictConfig(ModelOptions):
+class PredictConfig(ModelOptions, ResizeOptions):
     """Options of `deeplab_load.predict`."""
 
     side_by_side: tuple[str, ...] = option((), 'Further models, as --checkpoint: their overlays are put beside its.')
@@ -163,14 +186,15 @@ class PredictConfig(ModelOptions):
 
     def __post_init__(self) -> None:
         """Raises UserError for values with which nothing can be predicted."""
-        super().__post_init__()
+        ModelOptions.__post_init__(self)
+        ResizeOptions.__post_init__(self)
         if not self.output_dir:
             raise UserError('--output_dir is missing: give a folder for the pictures.')
         _demand_crop(self, 'eval_crop_size')
 
 
 @dataclass(frozen=True)
-@network_options
+@network_options([field.name for field in NETWORK])
 class Config(Recipe, Devices, DataOptions):
     """Options of the main job; `config.json` holds them under these names."""
 
@@ -291,6 +315,8 @@ class Config(Recipe, Devices, DataOptions):
         if self.algorithm == 'luc':
             demand(self.total_propagations > 0, self, 'total_propagations', 'above 0 with --algorithm=luc')
         require_formats(self.export)
+        if self.export_tiles and self.min_resize_value:
+            raise UserError('--export_tiles is for images at their own scale: leave it out with --min_resize_value.')
         self.limits()
 
     def _require_no_deeplab(self) -> None:

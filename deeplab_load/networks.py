@@ -51,6 +51,8 @@ def build_segmentor(config: Config, run: RunDirectory) -> tuple[keras.Model, Res
         batch_norm_decay=config.batch_norm_decay,
         seed=config.seed,
     )
+    for window in windows(config, dataset_spec(config)):
+        deeplab.require_window(segmentor, window)
     if not config.checkpoint or has_begun(run.read_state()):
         return segmentor, None
     return segmentor, restore(segmentor, config.checkpoint, fresh_head=config.fresh_head)

@@ -21,8 +21,8 @@ IMAGES = {'pascal_voc': 1449, 'cityscapes': 500, 'ade20k': 2000}
 def compared(config: EvaluateConfig) -> str:
     """A table of the published results of one checkpoint, or of all, and a line for each that cannot be measured here.
 
-    Archives are looked for in `checkpoints_dir`, data in `data_dir`; a source of data belongs to `dataset`, and
-    --vocdevkit to PASCAL VOC.
+    Archives are looked for in `checkpoints_dir`, data in `data_dir`; a source of data belongs to `dataset`, or else to
+    the one checkpoint's, and --vocdevkit to PASCAL VOC.
     """
     entries = [entry for entry in CATALOG if entry.results] if config.zoo == 'all' else [row(config.zoo or '')]
     if not entries[0].results:
@@ -97,13 +97,13 @@ def _scales(result: PublishedResult) -> str:
 def _source(config: EvaluateConfig, entry: ZooRow) -> str | None:
     if entry.dataset == 'pascal_voc' and config.vocdevkit:
         return config.vocdevkit
-    return config.manual_dir if entry.dataset == config.dataset else None
+    return config.manual_dir if config.dataset in ('', entry.dataset) else None
 
 
 def _under(config: EvaluateConfig, entry: ZooRow, result: PublishedResult) -> EvaluateConfig:
     """The options of a published result."""
     side = entry.longer_side
-    return dataclasses.replace(
+    return dataclasses.replace(  # type: ignore[call-arg]
         config,
         zoo=None,
         checkpoint=entry.name,
@@ -113,7 +113,6 @@ def _under(config: EvaluateConfig, entry: ZooRow, result: PublishedResult) -> Ev
         split=result.split,
         submission_dir=None,
         output_stride=result.output_stride,
-        atrous_rates=(),
         eval_scales=result.scales,
         eval_flip=result.flip,
         eval_crop_size=(side, side) if side else (),

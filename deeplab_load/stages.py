@@ -32,7 +32,7 @@ from deeplab_load.reporting.progress import say
 from deeplab_load.reporting.report import write_report
 from deeplab_load.reporting.runs import algorithm_name, read_run
 from deeplab_load.reporting.tables import metrics_table
-from deeplab_load.restore.names import named_variables
+from deeplab_load.restore.names import assign, named_variables
 from deeplab_load.restore.restoring import Restoration
 from deeplab_load.restore.segmentors import strides
 from deeplab_load.runs import Run
@@ -104,11 +104,9 @@ def _at_workers(address: str, run: Run, data: Data) -> Data:
 
 def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoration | None, data: Data) -> None:
     """Gives the segmentor its starting values g_0: those of the run, of the checkpoint, or of stage 1."""
-    variables = named_variables(segmentor)
     record = run.directory.read_state()
     if 'g0' in record['snapshots']:
-        for name, value in run.directory.read_snapshot('g0').items():
-            variables[name].assign(value)
+        assign(segmentor, run.directory.read_snapshot('g0'))
         return
     if restored:
         say(f'Segmentor restored from {config.checkpoint}:\n{restored.table()}')
@@ -128,7 +126,7 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
         if 'training' not in record:  # Of stage 1 that was interrupted, only its last part could be timed.
             record['stage_1_seconds'] = round(time.monotonic() - began, 3)
     record['network'] = network_name(config, run.directory)
-    run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in variables.items()})
+    run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in named_variables(segmentor).items()})
     run.directory.write_state({k: v for k, v in record.items() if k != 'training'}, snapshots=['g0'])
 
 
@@ -171,6 +169,7 @@ def evaluate_baseline(run: Run, judge: Evaluator, data: Data) -> Metrics:
             **record,
             'load': state.to_json(),
             'classes': data.spec.classes,
+            'colours': data.spec.colours,
             'baseline': confusion.tolist(),
             'events_bytes': run.directory.append(event),
         },
@@ -380,6 +379,7 @@ def _export_version(folder: pathlib.Path, last: str, segmentor: keras.Model, dat
         crop_size=data.eval_crop_size,
         output_stride=strides(segmentor)[0],
         spec=data.spec,
+        resize=data.train.resize,
         options=chosen,
         sources=Sources(calibration=data.train, comparison=data.holdout),
     )

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add('inspect', inspect, 'tells what a checkpoint is, from its index alone', path=PATH)
     add('verify', verify, 'reads every value of a checkpoint and restores a model from it', path=PATH)
     command = add('convert', convert, 'writes a checkpoint as a Keras file', path=PATH, out='file ending in .keras')
-    command.add_argument('--output_stride', type=int, help='8, 16 or 32; as published if absent')
+    command.add_argument('--output_stride', type=int, help="8, 16 or 32; the run's or as published if absent")
     add('to-tf1', to_tf1, 'writes a TF1 checkpoint for the original', model=f'.keras file, {PATH}', out='prefix')
     return top
 
@@ -95,8 +95,9 @@ def verify(options: argparse.Namespace) -> str:
 
 def convert(options: argparse.Namespace) -> str:
     """Writes a .keras file."""
-    path = downloads.downloaded(options.path, options.home)
-    restoration = _conversion().to_keras(path, options.out, output_stride=options.output_stride)
+    location = load_quietly('deeplab_load.evaluation.trained').locate(options.path, options.home)
+    given = {'output_stride': options.output_stride} if options.output_stride else {}
+    restoration = _conversion().to_keras(location.path, options.out, location.architecture(given))
     return f'{restoration.table()}\n{options.out}: load it with `import deeplab_load` and `keras.models.load_model`.'
 
 

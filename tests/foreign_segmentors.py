@@ -1,6 +1,7 @@
 """Segmentors that are not DeepLab's, as a user would give them to --segmentor=tests.foreign_segmentors:NAME."""
 
 import keras
+import numpy as np
 
 
 def plain(num_classes, crop_size):
@@ -17,6 +18,14 @@ def plain(num_classes, crop_size):
     )
     model.mean_pixel = (10, 20.5, 30)
     return model
+
+
+def normalised(num_classes, crop_size):
+    """A layer that computes with values made of its variables, one of which is a whole number."""
+    norm = keras.layers.Normalization()
+    norm.adapt(np.random.default_rng().uniform(0, 255, (1, 4, 4, 3)))  # Other ones every time.
+    backbone = keras.Sequential([keras.Input((None, None, 3)), norm])
+    return keras.Sequential([keras.Input((None, None, 3)), backbone, keras.layers.Conv2D(num_classes, 1)])
 
 
 class Subclassed(keras.Model):

@@ -1,16 +1,18 @@
 """What network the main job builds: no flag is needed with a checkpoint, and those that contradict it are refused."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
 
+import deeplab_load
 from deeplab_load import networks, stages
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config
+from deeplab_load.config import Config, EvaluateConfig
 from deeplab_load.data.specs import get_spec
 from deeplab_load.errors import UserError
-from deeplab_load.evaluation.trained import untold
+from deeplab_load.evaluation.trained import Location, open_model, untold
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.restore.restoring import save
@@ -59,10 +61,11 @@ def test_no_flag_is_needed_with_a_checkpoint(tmp_path):
 
 def test_the_lite_head_is_recognised_and_can_be_asked_for(tmp_path):
     prefix = saved(tmp_path, LITE)
-    from_checkpoint, _ = built(tmp_path, 'a', checkpoint=prefix)
+    windows = {'train_crop_size': (769, 769), 'eval_crop_size': (769, 769)}
+    from_checkpoint, _ = built(tmp_path, 'a', checkpoint=prefix, **windows)
     flags = {f.name: getattr(LITE, f.name) for f in dataclasses.fields(LITE) if f.name != 'num_classes'}
-    from_flags, _ = built(tmp_path, 'b', **flags)
-    with_both, _ = built(tmp_path, 'c', checkpoint=prefix, **flags)
+    from_flags, _ = built(tmp_path, 'b', **flags, **windows)
+    with_both, _ = built(tmp_path, 'c', checkpoint=prefix, **flags, **windows)
     for segmentor in (from_checkpoint, from_flags, with_both):
         assert segmentor.name == LITE.model_variant
         assert segmentor.get_layer('image_pooling.mean').pool_size == (25, 25)
@@ -113,15 +116,46 @@ def test_a_run_goes_on_without_its_checkpoint(tmp_path):
     [
         ({}, {}, {}),
         ({'output_stride': 8, 'atrous_rates': [2, 4, 6]}, {}, {'output_stride': 8, 'atrous_rates': [2, 4, 6]}),
+        ({'atrous_rates': [2, 4, 6]}, {'output_stride': 16}, {'output_stride': 16, 'atrous_rates': [2, 4, 6]}),
+        ({'decoder_output_stride': 8}, {}, {'decoder_output_stride': 8}),
         ({'output_stride': 8, 'atrous_rates': [2, 4, 6]}, {'output_stride': 16}, {'output_stride': 16}),
         ({'output_stride': 8}, {'atrous_rates': (1, 2, 3)}, {'output_stride': 8, 'atrous_rates': (1, 2, 3)}),
         ({'image_pooling_stride': [2, 2]}, {}, {'image_pooling_stride': [2, 2]}),
     ],
 )
 def test_evaluation_takes_what_no_checkpoint_tells_from_the_run(of_run, given, expected):
-    assert untold(of_run, given) == expected
-    # A run that was told its variant was told by flags alone, and those that were not given had their defaults.
-    assert untold({**of_run, 'model_variant': 'resnet_v1_50_beta'}, given)['multi_grid'] is None
+    variant = 'resnet_v1_50_beta'
+    assert untold({**of_run, 'checkpoint': 'model.ckpt'}, given, variant) == expected
+    # A run that was told its variant, or had no checkpoint, was told by flags alone: others had their defaults.
+    for options in ({'model_variant': variant, 'checkpoint': 'model.ckpt'}, {'checkpoint': None}):
+        assert untold({**of_run, **options}, given, variant)['multi_grid'] is None
+    assert untold({}, given, variant) == given
+
+
+def test_a_decoder_of_two_possible_strides_is_the_runs(tmp_path):
+    thin = dataclasses.replace(FULL, depth_multiplier=0.1, decoder_output_stride=8)
+    prefix = pathlib.Path(saved(tmp_path, thin))
+    options = {'model_variant': 'mobilenet_v2', 'depth_multiplier': 0.1, 'atrous_rates': [6, 12, 18]}
+    asked = Location(prefix, tmp_path, {**options, 'decoder_output_stride': 8}).architecture({})
+    assert asked == thin
+
+
+def test_evaluation_takes_the_rates_of_the_last_block(tmp_path):
+    prefix = pathlib.Path(saved(tmp_path, Architecture('resnet_v1_50_beta', CLASSES)))
+    config = EvaluateConfig(checkpoint=str(prefix), multi_grid=(1, 1, 1))
+    assert Location(prefix).architecture(config.network).multi_grid == (1, 1, 1)
+    assert Location(prefix).architecture({}).multi_grid == (1, 2, 4)
+
+
+def test_a_window_smaller_than_what_is_pooled_over_is_told(tmp_path):
+    prefix = saved(tmp_path, LITE)
+    words = 'the crop is 97x129 but the network pools over 769x769'
+    with pytest.raises(UserError, match=words):
+        built(tmp_path, checkpoint=prefix, train_crop_size=(769, 769))
+    with pytest.raises(UserError, match=words):
+        open_model(Location(pathlib.Path(prefix)), window=lambda num_classes: (97, 129))
+    with pytest.raises(UserError, match='the crop is 65x65 but the network pools over'):
+        deeplab_load.label_maps(deeplab_load.segmentor(checkpoint=prefix), [np.zeros((40, 60, 3), np.uint8)])
 
 
 def test_a_fork_may_choose_another_discriminator_before_one_is_trained(tmp_path):

@@ -12,11 +12,12 @@ from PIL import Image
 
 from deeplab_load.absl_flags import define_flags, from_flags
 from deeplab_load.catalog import Architecture
-from deeplab_load.config import Config, EvaluateConfig
+from deeplab_load.config import Config, EvaluateConfig, PredictConfig
 from deeplab_load.errors import UserError
 from deeplab_load.evaluate import job as evaluate
 from deeplab_load.main import job as main
 from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.predict import job as predict
 from deeplab_load.restore.restoring import save
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -78,6 +79,17 @@ def test_it_trains_and_evaluates(folder, tmp_path, monkeypatch, capsys):
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert list(metrics['per_class']) == ['ground', 'thing', 'sky']
     assert 0 <= metrics['miou'] <= 1
+    evaluate(parse(EvaluateConfig, ['--checkpoint=runs/mine/export/1']))
+    # On a machine without the data the run itself tells its classes, and predicts as its SavedModel does.
+    (tmp_path / 'data').rename(tmp_path / 'elsewhere')
+    photograph = folder.rename(tmp_path / 'other') / 'images/3.jpg'
+    for checkpoint in ('runs/mine', 'runs/mine/export/1'):
+        predict(PredictConfig(checkpoint=checkpoint, output_dir=checkpoint.replace('/', '-')), [str(photograph)])
+    maps = [np.array(Image.open(f'{home}/3_labels.png')) for home in ('runs-mine', 'runs-mine-export-1')]
+    assert maps[0].shape == (60, 80)
+    assert np.mean(maps[0] != maps[1]) < 1e-3
+    legends = [np.array(Image.open(f'{home}/legend.png')) for home in ('runs-mine', 'runs-mine-export-1')]
+    np.testing.assert_array_equal(*legends)
 
 
 def test_a_window_of_evaluation_that_is_too_small_is_told_before_training(folder, tmp_path, monkeypatch, capsys):

@@ -85,6 +85,8 @@ def test_the_settings_are_the_rows():
     assert (found.output_stride, found.eval_scales, found.eval_flip) == (8, (0.75, 1.0, 1.25), True)
     assert found.eval_crop_size == ()
     assert get_spec('cityscapes').eval_crop_size == (1025, 2049)
+    alone = _under(EvaluateConfig(zoo=many.name, manual_dir='city'), many, many.results[0])
+    assert alone.manual_dir == 'city'
     scenes = row('mobilenetv2_ade20k_train')
     found = _under(config, scenes, scenes.results[0])
     assert (found.dataset, found.manual_dir, found.eval_crop_size) == ('ade20k', None, (257, 257))

@@ -1,6 +1,8 @@
 """Trained models from whatever file they are in: a run, a TF1 checkpoint, a frozen graph, .keras or a SavedModel."""
 
+import dataclasses
 import pathlib
+import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,10 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.catalog import UNTOLD, Architecture, published_output_stride
 from deeplab_load.data.examples import Examples
+from deeplab_load.data.folder.builder import folder_spec
 from deeplab_load.data.preparation import find_spec
 from deeplab_load.data.preprocessing import decode_image, decode_label_map
-from deeplab_load.data.specs import Colour
+from deeplab_load.data.specs import SPECS, Colour, DatasetSpec
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.evaluation import Evaluator, Prediction
 from deeplab_load.files import read_json
@@ -25,7 +29,7 @@ from deeplab_load.restore.checkpoint import resolve_prefix
 from deeplab_load.restore.conversion import KERAS, load_keras
 from deeplab_load.restore.download import downloaded
 from deeplab_load.restore.foreign import restore_foreign
-from deeplab_load.restore.inspection import UNTOLD, inspect
+from deeplab_load.restore.inspection import inspect
 from deeplab_load.restore.links import plain_folder
 from deeplab_load.restore.restoring import restore
 from deeplab_load.restore.segmentors import any_size, strides
@@ -37,10 +41,42 @@ Legend = tuple[tuple[str, ...], tuple[Colour, ...]]
 
 @dataclass(frozen=True)
 class Location:
-    """Where a model is, and the options of the run that it comes from (empty if from none)."""
+    """Where a model is, and of the run that it comes from the folder and the options (none and empty if from none)."""
 
     path: pathlib.Path
+    run_dir: pathlib.Path | None = None
     run_options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_saved_model(self) -> bool:
+        """Whether a SavedModel is there."""
+        return (self.path / 'saved_model.pb').exists()
+
+    def dataset(self) -> DatasetSpec | None:
+        """The data set of the run, which of a user's own data the run tells; None if it does not, or there is no run.
+
+        Raises UserError if the run's state is damaged.
+        """
+        name = self.run_options.get('dataset')
+        if self.run_dir is None or name is None or name in SPECS:
+            return SPECS.get(name or '')
+        state = RunDirectory(self.run_dir).read_state()
+        if 'classes' not in state:
+            return None
+        colours = tuple((red, green, blue) for red, green, blue in state.get('colours', ()))
+        return dataclasses.replace(folder_spec(), classes=tuple(state['classes']), colours=colours)
+
+    def architecture(self, given: Mapping[str, Any]) -> Architecture:
+        """The DeepLab of a checkpoint: as its index tells, and else as given or as the run's.
+
+        Args:
+            given: flags of the original's, of `catalog.UNTOLD`.
+
+        Raises:
+            UserError: there is no checkpoint, or it is none of a segmentor.
+        """
+        found = inspect(self.path)
+        return found.asked(untold(self.run_options, given, found.model_variant))
 
 
 def locate(path: str, home: str) -> Location:
@@ -51,10 +87,10 @@ def locate(path: str, home: str) -> Location:
     """
     found = downloaded(path, home).expanduser()
     if (found / 'events.jsonl').exists():
-        return Location(_best_of_run(found), read_config(found))
+        return Location(_best_of_run(found), found, read_config(found))
     for folder in list(found.absolute().parents)[:3]:
         if folder.name in ('checkpoints', 'export') and (folder.parent / 'events.jsonl').exists():
-            return Location(found, read_config(folder.parent))
+            return Location(found, folder.parent, read_config(folder.parent))
     if not found.exists():
         resolve_prefix(found)
     return Location(found)
@@ -187,8 +223,7 @@ def open_model(
     location: Location,
     *,
     window: Callable[[int], Size],
-    output_stride: int | None = None,
-    atrous_rates: tuple[int, ...] = (),
+    given: Mapping[str, Any] = types.MappingProxyType({}),
     inference: Inference = PLAIN,
 ) -> TrainedModel:
     """The model at a location.
@@ -197,9 +232,8 @@ def open_model(
         location: of `locate`.
         window: gives (height, width) of the window for the model's number of classes; it may refuse that. A SavedModel,
             and a .keras file of a fixed size, have their own.
-        output_stride: None takes the run's, or the one that its kind was published with.
-        atrous_rates: of ASPP; empty takes the run's, or the original's for the output stride.
-        inference: scales and flips.
+        given: flags of `catalog.UNTOLD`; those that are not given are the run's, or as its kind was published.
+        inference: scales, flips and resizing.
 
     Raises:
         UserError: there is no model, it is damaged, or it cannot be asked for what is asked.
@@ -207,14 +241,14 @@ def open_model(
     path = location.path
     if path.suffix == KERAS:
         network = load_keras(path)
-        _require_stride(path, strides(network)[0], output_stride)
+        _require_as_it_is(path, strides(network)[0], given)
         height, width = network.input_shape[1:3]
-        crop_size = window(network.output_shape[-1])
-        return Segmentor(network, crop_size=(height, width) if height else crop_size, inference=inference)
-    if (path / 'saved_model.pb').exists():
-        if inference.averages or output_stride:
+        asked = window(network.output_shape[-1])
+        return _segmentor(network, (height, width) if height else asked, inference)
+    if location.is_saved_model:
+        if inference.averages or given or inference.min_resize_value:
             raise UserError(
-                f'{path} is a SavedModel, whose output stride and scales are fixed: leave out the options for '
+                f'{path} is a SavedModel, whose network, scales and resizing are fixed: leave out the options for '
                 'them, or give the checkpoint that it was exported from.'
             )
         model = SavedModel(path)
@@ -222,23 +256,24 @@ def open_model(
             window(model.num_classes)
         return model
     if location.run_options.get('segmentor'):
-        plain = not (inference.averages or output_stride or atrous_rates)
-        network = _restored_foreign(location, window, plain=plain)
+        network = _restored_foreign(location, window, plain=not (inference.averages or given))
     else:
-        network = _restored(location, output_stride, atrous_rates)
-    return Segmentor(network, crop_size=window(network.output_shape[-1]), inference=inference)
+        network = deeplab.build_segmentor(location.architecture(given))
+        restore(network, location.path)
+    return _segmentor(network, window(network.output_shape[-1]), inference)
 
 
-def _require_stride(path: pathlib.Path, has: int, asked: int | None) -> None:
-    if asked not in (None, has):
-        raise UserError(f'{path} has output stride {has}, not {asked}: leave out --output_stride, or convert it anew.')
+def _segmentor(network: keras.Model, crop_size: Size, inference: Inference) -> Segmentor:
+    deeplab.require_window(network, crop_size)
+    return Segmentor(network, crop_size=crop_size, inference=inference)
 
 
-def _restored(location: Location, output_stride: int | None, atrous_rates: tuple[int, ...]) -> keras.Model:
-    given = {flag: value for flag, value in (('output_stride', output_stride), ('atrous_rates', atrous_rates)) if value}
-    network = deeplab.build_segmentor(inspect(location.path).asked(untold(location.run_options, given)))
-    restore(network, location.path)
-    return network
+def _require_as_it_is(path: pathlib.Path, stride: int, given: Mapping[str, Any]) -> None:
+    """Raises UserError unless the options given are those of the network in a file."""
+    if other := [flag for flag in given if flag != 'output_stride']:
+        raise UserError(f'{path} says itself what its network is: leave out --{other[0]}, or convert it anew.')
+    if (asked := given.get('output_stride', stride)) != stride:
+        raise UserError(f'{path} has output stride {stride}, not {asked}: leave out --output_stride.')
 
 
 def _restored_foreign(location: Location, window: Callable[[int], Size], *, plain: bool) -> keras.Model:
@@ -246,22 +281,28 @@ def _restored_foreign(location: Location, window: Callable[[int], Size], *, plai
     if not plain:
         raise UserError(
             f'{location.path} is of a run with --segmentor: leave out --eval_scales, --eval_flip, --output_stride and '
-            '--atrous_rates.'
+            'other options of a DeepLab.'
         )
     options = location.run_options
-    source = options['vocdevkit'] or options['manual_dir']
-    spec = find_spec(options['dataset'], data_dir=options['data_dir'], manual_dir=source)
+    spec = location.dataset() or find_spec(
+        options['dataset'], data_dir=options['data_dir'], manual_dir=options['vocdevkit'] or options['manual_dir']
+    )
     windows = [window(spec.num_classes)]
     network = build_foreign(options['segmentor'], num_classes=spec.num_classes, windows=windows, seed=0)
     restore_foreign(network, location.path)
     return network
 
 
-def untold(run_options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags of a network that no checkpoint tells: as given, or else as the run was told that it is of."""
-    # A run that was told its model_variant was told by flags alone: those that are missing had their defaults.
-    told = run_options.get('model_variant') is not None
-    of_run = {flag: run_options.get(flag) for flag in UNTOLD if told or run_options.get(flag) is not None}
-    if given.get('output_stride') not in (None, of_run.get('output_stride')):
+def untold(run_options: Mapping[str, Any], given: Mapping[str, Any], model_variant: str) -> dict[str, Any]:
+    """The flags of a network that no checkpoint tells: as given, or else as the run was told that it is of.
+
+    The stride of a decoder is among them, which at a small depth multiplier a checkpoint does not tell.
+    """
+    # A run with a model_variant, or without a checkpoint, was told by flags alone: those missing had their defaults.
+    told = run_options.get('model_variant') is not None or (bool(run_options) and not run_options.get('checkpoint'))
+    flags = (*UNTOLD, 'decoder_output_stride')
+    of_run = {flag: run_options.get(flag) for flag in flags if told or run_options.get(flag) is not None}
+    stride = of_run.get('output_stride') or published_output_stride(model_variant)
+    if given.get('output_stride') not in (None, stride):
         of_run.pop('atrous_rates', None)
     return {**of_run, **given}

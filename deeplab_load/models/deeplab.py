@@ -1,5 +1,6 @@
 """The segmentor: backbone, head and logits put together as the original does (deeplab/model.py)."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import keras
@@ -8,7 +9,7 @@ from deeplab_load.catalog import IMAGENET_MEAN, Architecture
 from deeplab_load.errors import UserError
 from deeplab_load.models import heads, mobilenet_edgetpu, mobilenet_v2, mobilenet_v3, resnet_v1, xception
 from deeplab_load.models.dense_prediction_cell import dense_prediction_cell
-from deeplab_load.models.slim import ArgScope
+from deeplab_load.models.slim import ArgScope, WindowPooling
 
 
 class Backbone(Protocol):
@@ -59,7 +60,7 @@ def build_segmentor(
     Raises:
         UserError: the crop is smaller than what the network pools over (image_pooling_crop_size).
     """
-    _require_pooling_fits(architecture, crop_size)
+    _require_pooling_fits(architecture.image_pooling_crop_size, crop_size)
     frozen = not fine_tune_batch_norm
     image = keras.Input((*(crop_size or (None, None)), 3), name='image')
     family = BACKBONES[architecture.model_variant]
@@ -69,8 +70,14 @@ def build_segmentor(
     return keras.Model(image, _head(features, image, architecture, scope), name=architecture.model_variant)
 
 
-def _require_pooling_fits(architecture: Architecture, crop_size: tuple[int, int] | None) -> None:
-    window = architecture.image_pooling_crop_size
+def require_window(model: keras.Model, crop_size: tuple[int, int]) -> None:
+    """Raises UserError for a crop, (height, width), that is smaller than what the model pools over."""
+    for layer in model.layers:
+        if isinstance(layer, WindowPooling):
+            _require_pooling_fits(layer.crop_size, crop_size)
+
+
+def _require_pooling_fits(window: Sequence[int] | None, crop_size: tuple[int, int] | None) -> None:
     if window and crop_size and (window[0] > crop_size[0] or window[1] > crop_size[1]):
         raise UserError(
             f'the crop is {crop_size[0]}x{crop_size[1]} but the network pools over {window[0]}x{window[1]} '

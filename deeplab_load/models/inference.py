@@ -26,7 +26,7 @@ class Inference:
     asked for (the original passes over mirrored images where the only scale is 1). Otherwise the logits of the scales
     of `image_pyramid` are merged by `merge_method` ('max' or 'avg'), and `prediction_with_upsampled_logits` False takes
     the best class before upsampling. With `min_resize_value` every image is resized as `resize_to_range_size` says;
-    without, those that exceed the crop are resized into it.
+    those that exceed the crop then are resized into it.
 
     Raises:
         UserError: a value that the original does not have.
@@ -211,9 +211,14 @@ def pad_to_crop(images: tf.Tensor, crop_size: tuple[int, int], colour: Colour = 
 def entering_size(
     size: Size, crop_size: tuple[int, int], output_stride: int, inference: Inference = PLAIN
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The size (height, width) at which an image enters the crop, by the flags or else by `fitted_size`."""
+    """The size (height, width) at which an image enters the crop: by the flags, and by `fitted_size`."""
+    return fitted_size(resized_size(size, inference), crop_size, output_stride)
+
+
+def resized_size(size: Size, inference: Inference) -> Size:
+    """The size (height, width) to which the flags bring an image."""
     if inference.min_resize_value is None:
-        return fitted_size(size, crop_size, output_stride)
+        return size
     return resize_to_range_size(
         size,
         min_size=inference.min_resize_value,

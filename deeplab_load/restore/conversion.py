@@ -8,7 +8,7 @@ import zipfile
 import keras
 import numpy as np
 
-from deeplab_load.catalog import MODEL_VARIANTS
+from deeplab_load.catalog import MODEL_VARIANTS, Architecture
 from deeplab_load.errors import UserError
 from deeplab_load.files import sync
 from deeplab_load.models.deeplab import build_segmentor
@@ -62,18 +62,24 @@ def verified(path: str | pathlib.Path) -> str:
     return '\n'.join([*lines, restore(build_segmentor(network), path).table()])
 
 
-def restored_model(path: str | pathlib.Path, output_stride: int | None = None) -> tuple[keras.Model, Restoration]:
+def restored_model(
+    path: str | pathlib.Path, architecture: Architecture | None = None
+) -> tuple[keras.Model, Restoration]:
     """A model of the checkpoint's kind for images of every size, with its values, and what became of each.
 
     Raises:
         UserError: as `inspect` and `restore`.
     """
-    model = build_segmentor(inspect(path).architecture(output_stride))
+    model = build_segmentor(architecture or inspect(path).architecture())
     return model, restore(model, path)
 
 
-def to_keras(path: str | pathlib.Path, out: str | pathlib.Path, *, output_stride: int | None = None) -> Restoration:
+def to_keras(
+    path: str | pathlib.Path, out: str | pathlib.Path, architecture: Architecture | None = None
+) -> Restoration:
     """Writes a checkpoint or a frozen graph as a .keras file, which appears whole or not at all.
+
+    Its network is the `architecture`, or as the published ones of its kind.
 
     Raises:
         UserError: the file's name does not end in .keras; the rest as `inspect` and `restore`.
@@ -81,7 +87,7 @@ def to_keras(path: str | pathlib.Path, out: str | pathlib.Path, *, output_stride
     out = pathlib.Path(out)
     if out.suffix != KERAS:
         raise UserError(f'{out} must end in {KERAS}: give OUT{KERAS}')
-    model, restoration = restored_model(path, output_stride)
+    model, restoration = restored_model(path, architecture)
     part = out.with_name(f'.part-{out.name}')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

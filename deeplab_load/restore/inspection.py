@@ -31,15 +31,6 @@ _FAMILIES = {
     **{f'resnet_v1_{n}': rf'resnet_v1_{n}/conv1/weights' for n in (18, 50, 101)},
 }
 
-# Flags of the original's that leave no trace in a checkpoint.
-UNTOLD = (
-    'output_stride',
-    'atrous_rates',
-    'multi_grid',
-    'image_pooling_crop_size',
-    'image_pooling_stride',
-    'image_se_uses_qsigmoid',
-)
 # What the published models were trained with.
 _MULTI_GRIDS = dict.fromkeys(('resnet_v1_50_beta', 'resnet_v1_101_beta'), (1, 2, 4))
 _LITE_HEAD: dict[str, Any] = {

@@ -1,6 +1,9 @@
 """Names of a Keras model's variables: TF1's, derived from the layers' names and types."""
 
+from collections.abc import Iterator, Mapping
+
 import keras
+import numpy as np
 
 from deeplab_load.models.foreign import NAME, is_foreign
 from deeplab_load.models.slim import BatchNorm
@@ -20,6 +23,23 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
     if is_foreign(model):
         return {f'{NAME}/{place:04d}': variable for place, variable in enumerate(model.weights)}
     return tf1_variables(model)
+
+
+def assign(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
+    """Gives variables of `named_variables` these values, and lets layers that compute with others see to those."""
+    variables = named_variables(model)
+    for name, value in values.items():
+        variables[name].assign(value)
+    for layer in _layers(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def tf1_variables(model: keras.Model) -> dict[str, keras.Variable]:

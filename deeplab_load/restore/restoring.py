@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import types
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -88,16 +89,21 @@ def restore(model: keras.Model, path: str | pathlib.Path, *, fresh_head: str | N
 
 
 def strict_values(
-    checkpoint: Checkpoint, wanted: Shapes, rules: Mapping[str, re.Pattern[str]]
+    checkpoint: Checkpoint,
+    wanted: Shapes,
+    rules: Mapping[str, re.Pattern[str]],
+    dtypes: Mapping[str, tf.DType] = types.MappingProxyType({}),
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The values of all wanted variables, and the rule that skips each of the checkpoint's others.
 
+    `dtypes` are of the wanted variables that are no float32.
+
     Raises:
-        UserError: a wanted variable is missing, of another shape or no float32, another is matched by no rule, or data
+        UserError: a wanted variable is missing, of another shape or type, another is matched by no rule, or data
             are damaged.
     """
     skipped = _skipped(checkpoint, wanted, rules)
-    _require_match(checkpoint, wanted, skipped)
+    _require_match(checkpoint, wanted, skipped, dtypes)
     return {name: checkpoint.value(name) for name in wanted}, skipped
 
 
@@ -174,20 +180,22 @@ def _head(inspection: Inspection) -> tuple:
     return inspection.head, inspection.decoder_output_stride, flags
 
 
-def _require_match(checkpoint: Checkpoint, wanted: Shapes, skipped: Mapping[str, str]) -> None:
+def _require_match(
+    checkpoint: Checkpoint, wanted: Shapes, skipped: Mapping[str, str], dtypes: Mapping[str, tf.DType]
+) -> None:
     held = checkpoint.shapes
     missing = [name for name in wanted if name not in held]
     extra = [name for name in held if name not in wanted and name not in skipped]
     misshapen = [
         f'{name} ({held[name]} for {wanted[name]})' for name in wanted if held.get(name, wanted[name]) != wanted[name]
     ]
-    types = checkpoint.dtypes
-    mistyped = [f'{name} ({types[name].name})' for name in wanted if types.get(name, tf.float32) != tf.float32]
+    kinds = {name: (checkpoint.dtypes[name], dtypes.get(name, tf.float32)) for name in wanted if name in held}
+    mistyped = [f'{name} ({has.name} for {asked.name})' for name, (has, asked) in kinds.items() if has != asked]
     for names, trouble in (
         (missing, 'lacks variables of the model'),
         (extra, 'holds variables that the model has not'),
         (misshapen, 'holds variables of other shapes than the model'),
-        (mistyped, 'holds variables of another type than float32'),
+        (mistyped, 'holds variables of another type than the model'),
     ):
         if names:
             raise UserError(f'the checkpoint {checkpoint.prefix} {trouble}: {_listed(names)}')

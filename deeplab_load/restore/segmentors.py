@@ -10,7 +10,7 @@ import numpy as np
 from deeplab_load.catalog import INFERENCE_FLAGS, Architecture, row
 from deeplab_load.errors import UserError
 from deeplab_load.models import inference
-from deeplab_load.models.deeplab import build_segmentor
+from deeplab_load.models.deeplab import build_segmentor, require_window
 from deeplab_load.models.foreign import is_foreign, padding_colour
 from deeplab_load.models.inference import Inference
 from deeplab_load.restore.download import downloaded
@@ -112,7 +112,7 @@ def label_maps(
 
     Raises:
         UserError: an unknown flag, a value that cannot be, a model of another kind or of more classes than uint8 can
-            tell, or an image of another kind.
+            tell, an image of another kind, or a crop that is smaller than what the model pools over.
     """
     unknown = sorted(set(flags) - set(INFERENCE_FLAGS))
     if unknown:
@@ -126,7 +126,8 @@ def label_maps(
     maps = []
     for number, image in enumerate(map(np.asarray, images)):
         crop = fixed or _next_size(image, output_stride)
-        _require_image(image, number, crop, output_stride, asked)
+        _require_image(image, number, crop, asked)
+        require_window(network, crop)
         labels = inference.label_maps(
             network,
             image[np.newaxis],
@@ -140,15 +141,13 @@ def label_maps(
     return maps
 
 
-def _require_image(
-    image: np.ndarray, number: int, crop_size: tuple[int, int], output_stride: int, asked: Inference
-) -> None:
+def _require_image(image: np.ndarray, number: int, crop_size: tuple[int, int], asked: Inference) -> None:
     if image.dtype.kind not in 'uif' or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UserError(
             f'image {number} is {image.dtype} {list(image.shape)} but must be pixels [height, width, 3] of 0 to 255'
         )
-    height, width = map(int, inference.entering_size(image.shape[:2], crop_size, output_stride, asked))
-    if height > crop_size[0] or width > crop_size[1]:
+    height, width = map(int, inference.resized_size(image.shape[:2], asked))
+    if asked.min_resize_value and (height > crop_size[0] or width > crop_size[1]):
         raise UserError(
             f'min_resize_value={asked.min_resize_value} resizes image {number} to {height}x{width}, '
             f'more than the crop of {crop_size[0]}x{crop_size[1]}: lower it, or give max_resize_value'

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from deeplab_load import files
 from deeplab_load.data.examples import Examples
-from deeplab_load.data.specs import DatasetSpec
+from deeplab_load.data.specs import DatasetSpec, ResizeRange
 from deeplab_load.models.foreign import padding_colour
 from deeplab_load.models.passing import has_dilated_depthwise, leave_caches
 from deeplab_load.serving.agreement import Judge, pictures_of
@@ -64,6 +64,7 @@ def export(
     crop_size: tuple[int, int],
     output_stride: int,
     spec: DatasetSpec,
+    resize: ResizeRange | None = None,
     options: ExportOptions | None = None,
     sources: Sources | None = None,
 ) -> pathlib.Path:
@@ -71,7 +72,8 @@ def export(
 
     It has the signatures of `ServedSegmentor`, the classes' names and colours in `assets/classes.json`, and requests
     that warm up TF Serving in `assets.extra`. There too are the models of other formats, which need `sources`, and
-    `agreement.json`, a list of their comparisons with the SavedModel; one that does not agree is left out. The version
+    `agreement.json`, a list of their comparisons with the SavedModel; one that does not agree is left out. Images are
+    brought to the sides of `resize` first, as in training; that of other formats is up to who runs them. The version
     appears whole, by rename.
     """
     options = options or ExportOptions()
@@ -82,7 +84,7 @@ def export(
     for leftover in folder.glob(f'{files.PART}*'):
         files.remove(leftover)
     version = 1 + max((int(p.name) for p in folder.glob('*') if p.name.isdigit()), default=0)
-    window = Window(crop_size, output_stride, padding_colour(segmentor))
+    window = Window(crop_size, output_stride, padding_colour(segmentor), resize)
     largest_rate = PORTABLE if options.portable or not has_dilated_depthwise() else ONEDNN
     network = frozen(folded(segmentor, largest_rate=largest_rate), crop_size)
     with files.replacing(folder / str(version)) as part:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from deeplab_load.catalog import Colour
-from deeplab_load.models.inference import fitted_size, pad_to_crop
+from deeplab_load.data.specs import ResizeRange
+from deeplab_load.models.inference import fitted_size, pad_to_crop, resize_to_range_size
 from deeplab_load.models.slim import Size, resize_bilinear, spatial_size
 
 # From float32 crops [batch, height, width, 3] in 0..255 to what is told about each pixel, [batch, height, width, ...].
@@ -19,21 +20,27 @@ OVERLAP = 1 / 4
 
 @dataclass(frozen=True)
 class Window:
-    """The crop that a network sees, (height, width), and what an image needs to enter it."""
+    """The crop that a network sees, (height, width), and what an image needs to enter it.
+
+    With `resize` every image is brought to these sides first.
+    """
 
     crop_size: tuple[int, int]
     output_stride: int
     colour: Colour
+    resize: ResizeRange | None = None
 
     def enter(self, images: tf.Tensor) -> tuple[tf.Tensor, Size]:
         """Images [batch, height, width, 3] as float32 crops, and the (height, width) that they take up in them."""
-        inside = fitted_size(spatial_size(images), self.crop_size, self.output_stride)
+        size = spatial_size(images)
+        brought = resize_to_range_size(size, **self.resize._asdict()) if self.resize else size
+        inside = fitted_size(brought, self.crop_size, self.output_stride)
         resized = resize_bilinear(tf.cast(images, tf.float32), inside)
         return pad_to_crop(resized, self.crop_size, self.colour), inside
 
 
 def resized(images: tf.Tensor, window: Window, per_pixel: PerPixel, resize: Resize) -> tf.Tensor:
-    """What `per_pixel` tells about images; those that exceed the crop enter it resized, and the answer is resized back.
+    """What `per_pixel` tells about images, which enter the crop as `Window` says; the answer is resized back.
 
     Args:
         images: [batch, height, width, 3], 0..255.

@@ -50,7 +50,10 @@ EVALUATE = [
     ({'checkpoint': '{folder}/cut.keras'}, 'cut.keras is damaged, or no .keras file'),
     ({'checkpoint': '{folder}/saved'}, 'saved is no whole SavedModel: export it again'),
     ({'checkpoint': '{folder}/other'}, 'has no signature from ImageTensor to SemanticPredictions'),
-    ({'checkpoint': '{saved}', 'eval_flip': True}, 'is a SavedModel, whose output stride and scales are fixed'),
+    ({'checkpoint': '{saved}', 'eval_flip': True}, 'is a SavedModel, whose network, scales and resizing are fixed'),
+    ({'checkpoint': '{saved}', 'atrous_rates': (1, 2)}, 'whose network, scales and resizing are fixed'),
+    ({'checkpoint': '{saved}', 'min_resize_value': 65}, 'whose network, scales and resizing are fixed'),
+    ({'checkpoint': '{keras}', 'atrous_rates': (1, 2)}, 'says itself what its network is: leave out --atrous_rates'),
     ({'checkpoint': '{keras}', 'output_stride': 8}, 'has output stride 16, not 8: leave out --output_stride'),
     ({'checkpoint': '{folder}/run'}, 'has no model yet: let it go on'),
     ({'checkpoint': 'xception65_ade20k_train'}, 'python -m deeplab_load.zoo download xception65_ade20k_train'),
@@ -71,6 +74,10 @@ EVALUATE = [
     ({'json': '{folder}/empty'}, '/empty is a folder: name a file in it'),
     ({'zoo': 'mobilenet', 'checkpoint': None}, "no published checkpoint is called 'mobilenet'"),
     ({'zoo': 'xception_41_imagenet', 'checkpoint': None}, 'is a backbone alone, for which no mIoU was published'),
+    (
+        {'zoo': 'all', 'checkpoint': None, 'dataset': '', 'manual_dir': '{folder}'},
+        '--manual_dir with --zoo=all needs --dataset',
+    ),
     ({'zoo': 'all'}, 'rows with their own models and settings: leave out --checkpoint'),
     ({'zoo': 'all', 'checkpoint': None, 'json': 'm.json'}, 'rows with their own models and settings: leave out --json'),
 ]

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 import deeplab_load
-from deeplab_load.appraisal import appraise
-from deeplab_load.config import EvaluateConfig
+from deeplab_load.appraisal import appraise, open_painter
+from deeplab_load.config import EvaluateConfig, PredictConfig
 from deeplab_load.data.preparation import prepare
-from deeplab_load.data.specs import ResizeRange
+from deeplab_load.data.specs import SHAPES, ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.evaluation.trained import SavedModel, Segmentor, decoded, locate
 from deeplab_load.models.inference import Inference
+from deeplab_load.restore.conversion import load_keras
+from deeplab_load.restore.segmentors import strides
+from deeplab_load.serving.export import export
 from deeplab_load.training.durable import RunDirectory
+from deeplab_load.zoo import main as zoo
 
 
 def appraised(data_dir, checkpoint, **options):
@@ -65,6 +69,38 @@ def test_a_run_directory_means_its_best_model_with_its_options(data_dir, formats
     other = appraise(EvaluateConfig(checkpoint=str(run_dir / 'checkpoints/propagation-3'), output_stride=16))
     assert other.setting['output_stride'] == 16
     assert not np.array_equal(other.assessment.confusion, found.assessment.confusion)
+
+
+RESIZE = {'min_resize_value': 65, 'max_resize_value': 65, 'resize_factor': 16}
+
+
+def test_what_a_run_was_trained_with_is_predicted_and_exported_with(data_dir, formats, run_dir, few):
+    options = json.loads((run_dir / 'config.json').read_text()) | RESIZE
+    (run_dir / 'config.json').write_text(json.dumps(options))
+    resize = ResizeRange(*RESIZE.values())
+    folder = run_dir / 'export'
+    export(formats.segmentor, folder, crop_size=(97, 129), output_stride=16, spec=SHAPES, resize=resize)
+    painter = open_painter(PredictConfig(checkpoint=str(run_dir), output_stride=16, output_dir='x'), str(run_dir))
+    saved = SavedModel(folder / '1')
+    for index in range(len(few)):
+        image = decoded(few, index)[0].numpy()
+        (expected,) = deeplab_load.label_maps(formats.segmentor, [image], crop_size=(97, 129), **RESIZE)
+        (plain,) = deeplab_load.label_maps(formats.segmentor, [image], crop_size=(97, 129))
+        assert np.mean(plain != expected) > 0.01
+        np.testing.assert_array_equal(painter.model.label_map(image), expected)
+        assert np.mean(saved.label_map(image) != expected) < 1e-3
+    # A SavedModel resizes by itself, and is compared with the labels as they are.
+    found = appraise(EvaluateConfig(checkpoint=str(folder / '1'), worst=0))
+    assert found.examples.resize is None
+    assert appraise(EvaluateConfig(checkpoint=str(run_dir), worst=0)).examples.resize == resize
+
+
+@pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')  # Keras' own.
+def test_a_run_is_converted_with_its_options(run_dir, tmp_path):
+    zoo(['convert', str(run_dir), str(tmp_path / 'run.keras')])
+    zoo(['convert', str(run_dir), str(tmp_path / 'wide.keras'), '--output_stride=16'])
+    found = [strides(load_keras(tmp_path / name))[0] for name in ('run.keras', 'wide.keras')]
+    assert found == [8, 16]
 
 
 def test_a_run_without_a_model_says_so(run_dir):

@@ -106,3 +106,20 @@ def test_values_come_from_a_snapshot_or_from_keras_weights_strictly(tmp_path):
     for path in ('model.weights.h5', 'missing.keras'):
         with pytest.raises(UserError, match=f'{path} cannot be loaded into the model of --segmentor'):
             restore_foreign(build('subclassed'), tmp_path / path)
+
+
+def test_layers_that_compute_with_other_values_than_their_variables_see_to_them(tmp_path):
+    first, second = build('normalised', seed=1), build('normalised', seed=1)
+    noise = tf.random.stateless_uniform([1, 32, 64, 3], [0, 0], maxval=255.0)
+    assert not np.allclose(first(noise), second(noise), atol=1e-3)
+    run = RunDirectory(tmp_path)
+    with run.locked():
+        run.save_snapshot('g0', values(first))
+    restore_foreign(second, run.prefix('g0'))
+    np.testing.assert_allclose(first(noise), second(noise), atol=1e-5)
+
+
+def test_a_damaged_keras_file_is_told(tmp_path):
+    (tmp_path / 'cut.keras').write_bytes(b'no zip')
+    with pytest.raises(UserError, match=r'cut\.keras cannot be loaded into the model of --segmentor'):
+        restore_foreign(build('plain'), tmp_path / 'cut.keras')

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from deeplab_load.catalog import UNTOLD
 from deeplab_load.models import inference
-from deeplab_load.restore.inspection import ATROUS_RATES, UNTOLD, inspect
+from deeplab_load.restore.inspection import ATROUS_RATES, inspect
 from deeplab_load.restore.names import tf1_shapes, tf1_variables
 from deeplab_load.restore.restoring import restore, save
 

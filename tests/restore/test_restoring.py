@@ -76,7 +76,9 @@ def test_another_shape_is_named(model, values, tmp_path):
 @pytest.mark.parametrize('kind', [np.float64, np.float16, np.int32])
 def test_another_type_is_named(values, tmp_path, kind):
     prefix = written(tmp_path, {**values, KERNEL: values[KERNEL].astype(kind)})
-    with pytest.raises(UserError, match=rf'another type than float32: {KERNEL} \({np.dtype(kind).name}\)'):
+    with pytest.raises(
+        UserError, match=rf'another type than the model: {KERNEL} \({np.dtype(kind).name} for float32\)'
+    ):
         restore(build_segmentor(ASKED), prefix)
 
 
