@@ -377,9 +377,16 @@ UNBOUND = (
     'fork', 'export', 'export_tiles', 'export_portable', 'export_batched', 'strategy', 'replicas', 'data_service',
 )  # fmt: skip
 
-# What not even a fork may change: the snapshots would not fit; D's once there is a snapshot of it.
-FIXED = ('dataset', 'model_variant', *(field.name for field in NETWORK))
-FIXED_WITH_D = (*FIXED, 'discriminator', 'discriminator_input', 'discriminator_alpha')
+# What not even a fork may change, since what the run has made would not fit, or would not be what the options say:
+# always; once g0 is evaluated; once there is a snapshot of D; once there are maps of what the run had seen.
+FIXED = (
+    'dataset', 'segmentor', 'checkpoint', 'fresh_head', 'model_variant', *(field.name for field in NETWORK),
+)  # fmt: skip
+FIXED_WITH_BASELINE = ('eval_crop_size',)
+FIXED_WITH_D = (
+    'discriminator', 'discriminator_input', 'discriminator_alpha', 'discriminator_dropout', 'discriminator_slots',
+)  # fmt: skip
+FIXED_WITH_SEEN = ('fakes', 'adversarial_batch_size', 'steps_per_propagation', 'seed')
 
 
 # Options that no result depends on, not even by the length of the run.

@@ -20,13 +20,13 @@ from deeplab_load import config as options
 from deeplab_load.config import Config
 from deeplab_load.errors import UserError
 from deeplab_load.lookahead import events
-from deeplab_load.lookahead.state import PROPAGATE
+from deeplab_load.lookahead.state import PROPAGATE, START
 from deeplab_load.models.in_training import gains_from_mixed_precision
 from deeplab_load.reporting.events import Scalars
 from deeplab_load.reporting.progress import say
 from deeplab_load.spellings import demand
 from deeplab_load.training.distribution import Distribution, open_distribution
-from deeplab_load.training.durable import RunDirectory, has_begun
+from deeplab_load.training.durable import RunDirectory, has_begun, read_config
 from deeplab_load.training.players import fingerprint
 from deeplab_load.training.shared_run import SharedRunDirectory, SharedStopSignal
 from deeplab_load.training.stopping import Stopped, StopSignal
@@ -98,9 +98,8 @@ def _open(config: Config, values: dict[str, Any], distribution: Distribution) ->
     """The run directory, or its copy, and the signal; the workers' where there are several."""
     directory, stop = RunDirectory(config.run_dir or os.path.join('runs', config.dataset)), StopSignal()
     if config.fork:
-        place = config.fork
-        distribution.by_chief(lambda: _fork(directory, place, values))
-        directory = RunDirectory(place)
+        source, directory = directory, RunDirectory(config.fork)
+        distribution.by_chief(lambda: _fork(source, directory, config, values))
     if distribution.workers == 1:
         return directory, stop
     return SharedRunDirectory(directory, distribution), SharedStopSignal(distribution)
@@ -133,17 +132,36 @@ def _require_agreement(values: dict[str, Any], distribution: Distribution) -> No
         raise UserError(f'Worker {distribution.worker} has --{name}={here}, and worker 0 {there}; give all the same.')
 
 
-def _fork(source: RunDirectory, place: str, values: dict[str, Any]) -> None:
-    """Makes the copy of a run at `place`, unless an earlier start of the same command did."""
-    copy = RunDirectory(place)
+def _fork(source: RunDirectory, copy: RunDirectory, config: Config, values: dict[str, Any]) -> None:
+    """Makes the copy of a run, unless an earlier start of the same command did."""
     if not copy.path.exists():
+        if not (source.path / 'config.json').exists():  # Before its lock makes the folder.
+            raise UserError(f'--run_dir={source.path} holds no run; there is nothing to copy.')
         with source.locked():
             record = source.recover()
-            trains_d = 'load' in record and not {'discriminator', 'training'}.isdisjoint(record)
-            source.copy(copy.path, values, fixed=options.FIXED_WITH_D if trains_d else options.FIXED)
-        say(f'The run in {source.path} is copied to {place}, and goes on there.')
+            if has_begun(record) and 'g0' not in record['snapshots'] and not config.trains:
+                raise UserError(
+                    f'Stage 1 of the run in {source.path} is not over, and a copy of it goes on with that: give its '
+                    '--pixelwise_epochs, or --training_number_of_steps.'
+                )
+            source.copy(copy.path, values, fixed=_fixed(record, read_config(source.path)))
+        say(f'The run in {source.path} is copied to {copy.path}, and goes on there.')
     elif not copy.is_fork_of(source):
-        raise UserError(f'--fork={place} is there already and no copy of {source.path}; give a new folder.')
+        raise UserError(f'--fork={copy.path} is there already and no copy of {source.path}; give a new folder.')
+
+
+def _fixed(record: dict[str, Any], before: dict[str, Any]) -> set[str]:
+    """The options that a copy of a run in this state, of the options `before`, cannot have otherwise."""
+    fixed, load = set(options.FIXED), record.get('load')
+    if load or record.get('evaluating'):
+        fixed.update(options.FIXED_WITH_BASELINE)
+    if load and not {'discriminator', 'training'}.isdisjoint(record):
+        fixed.update(options.FIXED_WITH_D)
+    if load and load['phase'] != START:
+        fixed.add('algorithm')
+    if before.get('fakes') == 'seen' and load and any(map_set['propagation'] for map_set in load['buffer']):
+        fixed.update(options.FIXED_WITH_SEEN)
+    return fixed
 
 
 def _log_start(config: Config, directory: RunDirectory, record: dict[str, Any]) -> None:

@@ -35,12 +35,12 @@ def aggregate(
 
     Returns:
       B after the cycle: at a new peak the `retain` newest peaks' sets and the ending; otherwise B with the ending
-      appended, and the oldest ending (B[1] of the article) deleted first where B was full.
+      appended, and the oldest ending (B[1] of the article) deleted first where B was full; more where a fork lowered
+      `buffer_size` or `retain`.
     """
     peaks = tuple(m for m in buffer if not m.ending)
     if peak is not None:
         return (*(*peaks, peak)[-retain:], ending)
-    endings = buffer[len(peaks) :]
-    if len(buffer) == buffer_size:
-        endings = endings[1:]
-    return (*peaks, *endings, ending)
+    endings, peaks = buffer[len(peaks) :], peaks[-retain:]
+    room = buffer_size - len(peaks) - 1
+    return (*peaks, *endings[max(len(endings) - room, 0) :], ending)

@@ -5,6 +5,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,7 +42,7 @@ def train_pixelwise(
     `resumption` makes what stores the training from the variables that the steps change.
 
     Raises:
-      UserError: the loss or a weight was not finite; the step is named.
+      UserError: the loss or a weight was not finite, which names the step, or more steps are done than asked for.
       Stopped: the run was asked to stop.
     """
     with distribution.scope():
@@ -50,7 +51,7 @@ def train_pixelwise(
     step_at = _steps(segmentor, optimizer, examples, recipe, distribution)
     training = resumption({**numbered('segmentor', segmentor.variables), **numbered('slot', optimizer.slots)})
     stored = training.restore()
-    first, recent = stored.get('step', 0), deque(stored.get('recent', ()), maxlen=100)
+    first, recent = _first_step(stored, total), deque(stored.get('recent', ()), maxlen=100)
     batches = training_batches(
         examples,
         crop_size=crop_size,
@@ -71,6 +72,17 @@ def train_pixelwise(
         training.step_done(number + 1, {'step': number + 1, 'recent': list(recent)})
     if not bool(all_finite([v.value for v in segmentor.weights])):
         raise UserError(f'A weight is not finite after step {total} of stage 1; lower --pixelwise_learning_rate.')
+
+
+def _first_step(stored: Mapping[str, Any], total: int) -> int:
+    """The step to go on with; a fork may ask for fewer steps than are done."""
+    first = stored.get('step', 0)
+    if first > total:
+        raise UserError(
+            f'Stage 1 stands at step {first}, but the options ask for {total} steps in all: go on in another --fork '
+            'with more --pixelwise_epochs or --training_number_of_steps.'
+        )
+    return first
 
 
 def step_counts(recipe: Recipe, images: int) -> tuple[int, int]:

@@ -201,6 +201,22 @@ def test_the_buffer_keeps_its_first_set_and_drops_the_oldest_ending():
     assert aggregate(sets, ending, peak, buffer_size=3) == (peak, ending)
 
 
+@pytest.mark.parametrize(
+    ('size', 'retain', 'names'),
+    [
+        (5, 2, ['g0', 'peak-1', 'end-2', 'end-3', 'end-4']),
+        (4, 2, ['g0', 'peak-1', 'end-3', 'end-4']),
+        (3, 2, ['g0', 'peak-1', 'end-4']),
+        (2, 1, ['peak-1', 'end-4']),
+    ],
+)
+def test_a_buffer_that_a_fork_makes_smaller_shrinks_to_its_size(size, retain, names):
+    peaks = (MapSet('g0', 'g0'), MapSet('peak-1', 'p'))
+    endings = tuple(MapSet(f'end-{cycle}', 'e', ending=True) for cycle in (2, 3, 4))
+    found = aggregate((*peaks, *endings[:2]), endings[2], None, buffer_size=size, retain=retain)
+    assert [map_set.name for map_set in found] == names
+
+
 def test_retain_keeps_the_newest_peaks_at_the_front_and_deletes_the_oldest_ending():
     limits = dataclasses.replace(LIMITS, patience=1, buffer_size=4, retain=2, max_cycles=4, total_cycles=8)
     _, steps = run([0.52, 0.5, 0.5, 0.54, 0.5, 0.5, 0.5, 0.56], limits)

@@ -118,3 +118,11 @@ def test_killed_between_two_saves_it_ends_with_the_same_bits(small_segmentor, fe
         variable.assign(tf.ones_like(variable.value))
     train(small_segmentor, few[0], save_every=2)
     assert all(np.array_equal(v.numpy(), u) for v, u in zip(small_segmentor.variables, undisturbed, strict=True))
+
+
+def test_a_fork_that_asks_for_fewer_steps_than_are_done_is_refused(small_segmentor, few, begun_run, train):
+    with pytest.raises(Killed):
+        train(small_segmentor, few[0], stop=KillAt(6), save_every=2)
+    with pytest.raises(UserError, match='Stage 1 stands at step 4, but the options ask for 3 steps in all'):
+        train(small_segmentor, few[0], pixelwise_batch_size=12)
+    assert begun_run.read_state()['training']['step'] == 4
