@@ -7,6 +7,7 @@ runs that are over are skipped, the others resume.
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument('--grid', action='append', default=[], help=grid)
     top.add_argument('--seeds', default='0', help='seeds of each point, such as 0,1,2')
     top.add_argument('--shard', default='1/1', help='i/n: every n-th run, from the i-th, for one of n machines')
-    top.add_argument('--run_dir', default='runs/sweep', help='folder of the sweep; the runs lie in it')
+    folder = 'folder of the sweep; the runs lie in it'
+    top.add_argument('--run_dir', default='runs/sweep', type=os.path.expanduser, help=folder)
     top.add_argument('--paper', action='store_true', help="put the article's published figures beside ours")
     return top
 

@@ -159,3 +159,8 @@ def test_a_mistake_is_one_sentence(capsys):
     errors = capsys.readouterr().err
     assert errors.startswith("deeplab_load: Unknown command line flag 'nothing'")
     assert errors.count('\n') == 1
+
+
+def test_a_sweep_may_lie_in_the_home_folder(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/a')
+    assert sweep.parser().parse_known_args(['--run_dir=~/sweeps/b'])[0].run_dir == '/home/a/sweeps/b'

@@ -160,7 +160,7 @@ class DiscriminatorTrainer:
     def seed_dropout(self, number: int) -> None:
         """Lets the dropout from here on follow from the seed and a number."""
         for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:  # Without a rate it has no seed.
                 layer.seed_generator.state.assign([self.seed, number])
 
     @memory_for('training the discriminator', '--discriminator_batch_size or --discriminator_size')

@@ -256,6 +256,8 @@ def _place() -> tuple[int, int]:
     try:
         config = json.loads(given)
         cluster, task = config['cluster'], config['task']
+        if unlisted := [kind for kind in ('chief', 'worker') if not isinstance(cluster.get(kind, []), list)]:
+            raise lost(f'the {unlisted[0]} of TF_CONFIG is no list')
         order = [(kind, i) for kind in ('chief', 'worker') for i in range(len(cluster.get(kind, ())))]
         place = order.index((task['type'], int(task['index'])))
     except json.JSONDecodeError as error:

@@ -37,7 +37,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(os.path.expanduser(path))
         self.checkpoints = self.path / 'checkpoints'
         self.buffer = self.path / 'buffer'
         self.cache = self.path / 'cache'
@@ -70,15 +70,26 @@ class RunDirectory:
 
     def _refuse_foreign(self) -> None:
         """Refuses a folder that holds something, but no run: its files are not ours to delete."""
-        if not self.path.is_dir() or (self.path / 'config.json').exists():
+        if not self.path.is_dir() or self._has_config():
             return
         foreign = sorted(p.name for p in self.path.iterdir() if not re.fullmatch(r'lock|checkpoints|\.part-.*', p.name))
         if self.checkpoints.is_dir():
             foreign += sorted(f'checkpoints/{p.name}' for p in self.checkpoints.iterdir())
         if foreign:
             raise UserError(
-                f'--run_dir={self.path} holds {foreign[0]} but no config.json, so it is no run; choose a new folder.'
+                f'--run_dir={self.path} holds {foreign[0]} but no config.json of a run, so it is none; choose a new '
+                'folder.'
             )
+
+    def _has_config(self) -> bool:
+        """Whether there is a config.json of ours, which may be damaged where there is a state too."""
+        file = self.path / 'config.json'
+        if not file.exists() or self.state_file.exists():
+            return file.exists()
+        try:
+            return {'dataset', 'versions'} <= set(_read_json(file))
+        except UserError:
+            return False
 
     def adopt_config(self, config: dict[str, Any], unbound: Iterable[str]) -> None:
         """Writes `config.json`; once a run has begun here, only with the options that it began with.
@@ -169,8 +180,8 @@ class RunDirectory:
     def recover(self) -> dict[str, Any]:
         """The newest durable state that is whole with all that it needs, which is the state from now on.
 
-        Where that is not the newest, a warning says so. Leftovers of a kill are deleted, but for label-map sets, which
-        may be in the making.
+        Where that is not the newest, or the one before it is damaged, a warning says so. Leftovers of a kill are
+        deleted, but for label-map sets, which may be in the making.
 
         Raises:
           UserError: neither the newest state nor the one before it is whole; the damage is named.
@@ -185,8 +196,18 @@ class RunDirectory:
             record = self._whole_state(self.previous_state_file)
             say(f'Warning: {damage} The run goes on from the state before the newest.')
             files.write_text(self.state_file, self.previous_state_file.read_text())
+        self._replace_damaged_previous()
         self._prune_snapshots()
         return record
+
+    def _replace_damaged_previous(self) -> None:
+        """Puts the newest state, which is whole, in the place of one before it that is not."""
+        file = self.previous_state_file
+        try:
+            self._read_state(file) if file.exists() else None
+        except UserError:
+            say(f'Warning: {file} is damaged. The run goes on from the newest state, which is whole.')
+            files.write_text(file, self.state_file.read_text())
 
     def _read_state(self, file: pathlib.Path) -> dict[str, Any]:
         if not file.exists():

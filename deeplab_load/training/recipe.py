@@ -1,5 +1,6 @@
 """The options of stage 1, pixel-wise training, with the article's defaults and the original DeepLab's."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,12 @@ class Recipe:
             demand(getattr(self, name) >= 0, self, name, 'at least 0')
         demand(self.min_scale_factor > 0, self, 'min_scale_factor', 'above 0')
         demand(self.min_scale_factor <= self.max_scale_factor, self, 'max_scale_factor', 'at least --min_scale_factor')
+        demand(self.max_scale_factor < math.inf, self, 'max_scale_factor', 'finite')
         demand(self.scale_factor_step_size >= 0, self, 'scale_factor_step_size', 'at least 0')
         demand(all(weight >= 0 for weight in self.label_weights), self, 'label_weights', 'at least 0 each')
-        demand(all(scale > 0 for scale in self.image_pyramid), self, 'image_pyramid', 'above 0 each')
+        demand(
+            all(0 < scale < math.inf for scale in self.image_pyramid), self, 'image_pyramid', 'finite and above 0 each'
+        )
         demand(len(self.image_pyramid) > 0, self, 'image_pyramid', 'one scale or more, such as 0.5,1')
         demand(0 < self.top_k_percent_pixels <= 1, self, 'top_k_percent_pixels', 'above 0 and at most 1')
         decay = self.batch_norm_decay

@@ -79,11 +79,16 @@ def adversarial_step(
                         d_outcome = train_discriminator(d.input_of(discriminator, images, real), generated)
                 adv = losses.non_saturating(judge(generated, training=False))
             loss = ce + adversarial_weight * adv
-        optimizer.apply(replicas.total(tape.gradient(loss, targets)))
+        optimizer.apply(replicas.total(_gradients(tape, loss, targets)))
         ce, adv = replicas.total([ce, adv])
         return AdversarialOutcome(ce, adv, all_finite([ce + adversarial_weight * adv, *targets]), d_outcome)
 
     return step
+
+
+def _gradients(tape: tf.GradientTape, loss: tf.Tensor, targets: Sequence[tf.Variable]) -> list[tf.Tensor]:
+    """The gradients; zeros for what the loss does not depend on, as a head of another segmentor for training alone."""
+    return tape.gradient(loss, targets, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 class PixelwiseOutcome(NamedTuple):
@@ -119,7 +124,7 @@ def pixelwise_step(
             by_scale = tf.stack([scale_loss(logits, labels, recipe, **how) for logits in scales(images)])
             decay = regularization_loss(decayed, recipe.weight_decay)
             loss = tf.reduce_sum(by_scale) + decay / replicas.count()
-        gradients = replicas.total(tape.gradient(loss, targets))
+        gradients = replicas.total(_gradients(tape, loss, targets))
         optimizer.apply([g if f == 1.0 else f * g for f, g in zip(factors, gradients, strict=True)])
         return PixelwiseOutcome(replicas.total(by_scale), decay)
 

@@ -17,10 +17,10 @@ from .conftest import KillAt, Killed
 OPTIONS = DiscriminatorOptions(learning_rate=0.01, batch_size=4, paired=True, patience=2, epochs=10)
 
 
-def stub():
+def stub(dropout=0.5):
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 6))
-    features = keras.layers.Dropout(0.5)(keras.layers.Conv2D(4, 3, activation='relu')(image))
+    features = keras.layers.Dropout(dropout)(keras.layers.Conv2D(4, 3, activation='relu')(image))
     return keras.Model(image, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(features)))
 
 
@@ -99,6 +99,10 @@ def test_it_goes_on_from_its_weights_with_fresh_slots_and_a_seeded_dropout(retra
     retrain(second, cycle=1)
     assert not all(np.array_equal(a, b) for a, b in zip(middle, first.model.get_weights(), strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True))
+
+
+def test_it_trains_without_dropout(retrain):
+    assert retrain(DiscriminatorTrainer(stub(dropout=0.0), num_classes=2, options=OPTIONS, seed=5)).epochs > 0
 
 
 def test_kept_slots_go_on_and_come_back_with_the_weights(retrain):

@@ -148,6 +148,11 @@ LOST = 'does not find its place among the workers:'
             f"{LOST} the environment variable TF_CONFIG has no 'task'; give",
         ),
         ({'strategy': 'multi_worker'}, '{"cluster', f'{LOST} the environment variable TF_CONFIG is no JSON; give'),
+        (
+            {'strategy': 'multi_worker'},
+            '{"cluster": {"worker": {"0": "a:2222"}}, "task": {"type": "worker", "index": 0}}',
+            f'{LOST} the worker of TF_CONFIG is no list; give',
+        ),
         ({'strategy': 'multi_worker'}, '[1]', f'{LOST} the task of TF_CONFIG is not in its cluster; give'),
         (
             {'strategy': 'multi_worker'},

@@ -22,6 +22,28 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / 'checkpoints' / 'deeplabv3').exists()
 
 
+@pytest.mark.parametrize('config', ['{"model_type": "bert"}', '{"dataset": "mine"}', '[]', '{'])
+def test_a_folder_with_a_config_json_that_is_no_runs_is_refused_and_left_alone(tmp_path, config):
+    (tmp_path / 'config.json').write_text(config)
+    with pytest.raises(UserError, match=r'holds config\.json but no config\.json of a run'):
+        RunDirectory(tmp_path).locked().__enter__()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [('config.json', config)]
+
+
+@pytest.mark.parametrize('config', ['{"dataset": "shapes", "versions": {}}', '{'])
+def test_a_config_json_of_ours_or_beside_a_state_is_a_runs(tmp_path, config):
+    (tmp_path / 'config.json').write_text(config)
+    if config == '{':
+        (tmp_path / 'state.json').touch()
+    with RunDirectory(tmp_path).locked():
+        pass
+
+
+def test_a_run_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert RunDirectory('~/runs/x').path == tmp_path / 'runs' / 'x'
+
+
 @pytest.fixture
 def run(tmp_path):
     directory = RunDirectory(tmp_path / 'run')
@@ -154,6 +176,19 @@ def test_damage_to_the_newest_state_falls_back_to_the_one_before_with_a_warning(
     assert run.recover()['number'] == 1
     assert capsys.readouterr().out == ''
     assert run.read_snapshot('working-1')['a'][0] == 1
+
+
+@pytest.mark.parametrize('damage', [cut, flip, empty])
+def test_damage_to_the_state_before_the_newest_alone_stops_nothing(run, capsys, damage):
+    begin(run, 'g0', 'working-1', 'working-2')
+    damage(run.previous_state_file)
+    assert run.recover()['number'] == 2
+    warning = r'Warning: .*state\.previous\.json is damaged\. The run goes on from the newest state, which is whole'
+    assert re.search(warning, capsys.readouterr().out)
+    assert run.recover()['number'] == 2
+    assert capsys.readouterr().out == ''
+    empty(run.state_file)
+    assert run.recover()['number'] == 2
 
 
 def test_a_digit_changed_in_the_state_is_seen(run):

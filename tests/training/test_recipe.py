@@ -1,6 +1,7 @@
 """The options of stage 1: what the recipes set, and what is refused."""
 
 import dataclasses
+import math
 import re
 
 import pytest
@@ -44,6 +45,8 @@ def test_an_option_that_is_given_wins_over_the_recipe():
         ({'top_k_percent_pixels': 0.0}, '--top_k_percent_pixels=0.0 must be above 0 and at most 1'),
         ({'label_weights': (1.0, -1.0)}, '--label_weights=1.0,-1.0 must be at least 0 each'),
         ({'image_pyramid': ()}, '--image_pyramid= must be one scale or more'),
+        ({'image_pyramid': (1.0, math.inf)}, '--image_pyramid=1.0,inf must be finite and above 0 each'),
+        ({'max_scale_factor': math.inf}, '--max_scale_factor=inf must be finite'),
         ({'weight_decay': -1.0}, '--weight_decay=-1.0 must be at least 0'),
         ({'learning_rate_decay_factor': 0.0}, '--learning_rate_decay_factor=0.0 must be above 0'),
         ({'pixelwise_momentum': 1.0}, '--pixelwise_momentum=1.0 must be at least 0 and below 1'),

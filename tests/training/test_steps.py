@@ -10,6 +10,7 @@ from deeplab_load.catalog import Architecture
 from deeplab_load.models import discriminator as d
 from deeplab_load.models.deeplab import build_segmentor
 from deeplab_load.models.discriminator import build_discriminator
+from deeplab_load.models.foreign import NAME
 from deeplab_load.models.inference import upsampled_logits
 from deeplab_load.restore.names import tf1_variables
 from deeplab_load.training.momentum import Momentum
@@ -195,3 +196,30 @@ def test_lambda_times_the_gradient_is_linear(segmentor, discriminator):
     np.testing.assert_allclose(
         updates[2.0] - updates[1.0], updates[1.0] - updates[0.0], rtol=1e-3, atol=1e-6
     )  # fmt: skip
+
+
+class WithHeadForTraining(keras.Model):
+    """A head is asked in training alone, so that no step's loss depends on it."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.other = keras.layers.Conv2D(CLASSES, 1), keras.layers.Conv2D(CLASSES, 1)
+
+    def call(self, images, training=False):
+        logits = self.last(images / 255.0)
+        return logits + self.other(images) if training else logits
+
+
+@pytest.mark.parametrize('stage', ['adversarial', 'stage 1'])
+def test_variables_that_inference_does_not_use_stay_as_they_are(discriminator, stage):
+    image, inner = keras.Input((33, 33, 3)), WithHeadForTraining()
+    inner(tf.zeros([1, 33, 33, 3]), training=True)
+    model = keras.Model(image, inner(image), name=NAME)
+    before = [v.numpy() for v in model.variables]
+    if stage == 'adversarial':
+        make_step(model, discriminator)(*batch())
+    else:
+        optimizer = Momentum(model.trainable_variables, learning_rate=0.1, momentum=0.9)
+        pixelwise_step(model, optimizer, Recipe())(*batch(), tf.constant(0))
+    unchanged = [np.array_equal(v, b) for v, b in zip(model.variables, before, strict=True)]
+    assert unchanged == [False, False, True, True]
