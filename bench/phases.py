@@ -76,7 +76,7 @@ def players_of(config: Config, run: stages.Run) -> TensorFlowPlayers:
     return TensorFlowPlayers(segmentor, trainer, judge, seen, options, run.directory, run.stop, save_every=100)
 
 
-def windows(players: TensorFlowPlayers, batch_size: int, **how) -> tf.data.Dataset:
+def windows(players: TensorFlowPlayers, batch_size: int, **how) -> Iterable[dict]:
     colour = padding_colour(players.segmentor)
     data = players.data
     return training_batches(data.train, crop_size=data.crop_size, batch_size=batch_size, seed=0, colour=colour, **how)
@@ -105,7 +105,8 @@ def measure_maps(players: TensorFlowPlayers) -> label_maps.LabelMapSet:
 
 
 def measure_propagation(players: TensorFlowPlayers, run: stages.Run) -> None:
-    in_memory = list(windows(players, players.options.batch_size).take(players.options.steps_per_propagation))
+    steps = players.options.steps_per_propagation
+    in_memory = list(itertools.islice(windows(players, players.options.batch_size), steps))
     over_holdout = forward(players, players.data.holdout)
 
     def least() -> None:

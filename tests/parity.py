@@ -6,6 +6,7 @@ losses of each training and the norm of its variables, and the counts of an eval
 image. It prepares the built-in data set in FOLDER.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -135,7 +136,7 @@ def _batches(distribution, examples, batch):
     from deeplab_load.data.batches import training_batches
 
     batches = training_batches(examples, crop_size=CROP, batch_size=batch, seed=0, part=distribution.part)
-    return batches.take(STEPS)
+    return itertools.islice(batches, STEPS)
 
 
 def stage_1(distribution, examples, batch, *, fine_tune):

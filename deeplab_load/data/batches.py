@@ -17,6 +17,7 @@ from deeplab_load.background import in_background
 from deeplab_load.catalog import GREY, Colour
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.label_maps import LabelMapSet, map_in_graph
+from deeplab_load.data.pipelines import BYTES, FLAG, SEED, Pipeline, call
 from deeplab_load.data.preprocessing import (
     IGNORE_LABEL,
     View,
@@ -40,9 +41,6 @@ Size = tuple[int, int]
 REAL = -1
 
 PREFETCHED = 4  # batches
-
-# What Python functions hand to a pipeline.
-BYTES, FLAG, SEED = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.bool), tf.TensorSpec([2], tf.int32)
 
 
 # This worker's number and of how many: each reads its slice of every batch.
@@ -134,9 +132,10 @@ def training_batches(
 
         tables = (_table(range(n * rows, (n + 1) * rows), row, 3) for n in itertools.count(first_batch))
         return service.batches(tables, lambda r: element(*service.pair(r[0]), tf.cast(r[1:], tf.int32)))
+    mistakes = list[UserError]()
     numbers = tf.data.Dataset.counter(first_batch * rows)
-    batches = _parallel(numbers, lambda number: element(*_call(fetch, number, (BYTES, BYTES, SEED))))
-    return _ahead(batches.batch(rows, drop_remainder=True))
+    batches = _parallel(numbers, lambda number: element(*call(fetch, number, (BYTES, BYTES, SEED), mistakes)))
+    return Pipeline(_ahead(batches.batch(rows, drop_remainder=True)), mistakes)
 
 
 def seen_examples(count: int, *, seed: int, batch_size: int, batches: int) -> list[int]:
@@ -278,8 +277,9 @@ def discriminator_batches(
         return Counted(
             _couples_at_service(examples.service, examples, sets, map_split, row, element, places), len(places)
         )
-    specs = (BYTES, BYTES, BYTES, FLAG, SEED)
-    return _ahead(_merged_batches(lambda number: element(*_call(fetch, number, specs)), places))
+    specs, mistakes = (BYTES, BYTES, BYTES, FLAG, SEED), list[UserError]()
+    batches = _merged_batches(lambda number: element(*call(fetch, number, specs, mistakes)), places)
+    return Pipeline(_ahead(batches), mistakes)
 
 
 def _couples_at_service(
@@ -373,12 +373,6 @@ def _element(image: tf.Tensor, truth: tf.Tensor, maps: list, real: list, weights
 def _merge_rows(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """[elements, rows of an element, ...] -> [elements * rows, ...]."""
     return {name: tf.reshape(values, [-1, *values.shape[2:]]) for name, values in batch.items()}
-
-
-def _call(function: Callable, number: tf.Tensor, specs: tuple[tf.TensorSpec, ...]) -> list[tf.Tensor]:
-    """Calls a Python function of a number in the graph."""
-    results = tf.numpy_function(function, [number], [spec.dtype for spec in specs], stateful=False)
-    return [tf.ensure_shape(result, spec.shape) for result, spec in zip(results, specs, strict=True)]
 
 
 def _parallel(numbers: tf.data.Dataset, function: Callable) -> tf.data.Dataset:

@@ -74,7 +74,7 @@ def test_training_batches_have_the_crops_shape(voc_train):
 
 
 def test_static_shapes_are_known(voc_train):
-    spec = training_batches(voc_train, crop_size=CROP, batch_size=2, seed=0).element_spec
+    spec = training_batches(voc_train, crop_size=CROP, batch_size=2, seed=0).batches.element_spec
     assert spec['image'].shape == (2, 17, 33, 3)
     assert spec['label'].shape == (2, 17, 33)
 
@@ -154,14 +154,33 @@ def test_every_pipeline_pads_with_the_colour_of_the_segmentor(voc_train, sets):
         np.testing.assert_allclose(batch['image'][:, -1], np.broadcast_to(IMAGENET_MEAN, (2, 40, 3)), rtol=1e-6)
 
 
-def test_evaluation_tells_a_damaged_record_in_its_sentence(voc_train):
-    class Damaged(list):
-        def __getitem__(self, number):
-            raise RuntimeError('CRC')
+class Damaged(list):
+    def __getitem__(self, number):
+        raise RuntimeError('CRC')
 
+
+def test_evaluation_tells_a_damaged_record_in_its_sentence(voc_train):
     damaged = dataclasses.replace(voc_train, records=Damaged())
     with pytest.raises(UserError, match=r'^The record of .* is damaged'):
         next(evaluation_batches(damaged, crop_size=(33, 33), batch_size=1))
+
+
+def test_training_tells_a_damaged_record_in_its_sentence(voc_train, sets):
+    damaged, options = (
+        dataclasses.replace(voc_train, records=Damaged()),
+        {'crop_size': CROP, 'batch_size': 2, 'seed': 0},
+    )
+    of_d = discriminator_batches(damaged, sets, **options, epoch=0, paired=True, augment=True)
+    for batches in (training_batches(damaged, **options), of_d):
+        with pytest.raises(UserError, match=r'^The record of .* is damaged'):
+            next(iter(batches))
+
+
+def test_training_tells_a_damaged_map_in_its_sentence(voc_train, sets):
+    shard = sets[1].shards('train')[1]
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with pytest.raises(UserError, match=r'train\.tfrecord-00001-of-00002 is stale: it has changed since'):
+        discriminator(voc_train, sets)
 
 
 def test_evaluation_refuses_an_image_larger_than_the_crop(voc_train):

@@ -1,7 +1,6 @@
 """Batches of resized and of randomly scaled images."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ def resized(voc_train):
 
 def batches(examples, first=0, count=4, **options):
     options = {'crop_size': (17, 33), 'batch_size': 2, 'seed': 3, 'scales': SCALES, **options}
-    return list(itertools.islice(training_batches(examples, first_batch=first, **options).as_numpy_iterator(), count))
+    return take(training_batches(examples, first_batch=first, **options), count)
 
 
 def test_a_scaled_batch_is_a_function_of_its_number(voc_train):
@@ -78,7 +77,7 @@ def test_the_discriminator_sees_real_and_generated_maps_at_the_resized_size(resi
     maps = [(image_id, np.full(size, 7, np.uint8)) for image_id, size in sizes.items()]
     write_set(tmp_path, 's', [Shard('train', 0, 1, lambda: maps)], Origin('m', 'd'))
     options = {'crop_size': (49, 49), 'batch_size': 6, 'seed': 0, 'epoch': 0, 'paired': paired, 'augment': False}
-    batch = next(discriminator_batches(resized, [read_set(tmp_path, 's')], **options).as_numpy_iterator())
+    (batch,) = take(discriminator_batches(resized, [read_set(tmp_path, 's')], **options), 1)
     assert sorted(batch['real']) == [0, 0, 0, 1, 1, 1]
     for real, label_map, truth in zip(batch['real'], batch['label_map'], batch['ground_truth'], strict=True):
         if real:
