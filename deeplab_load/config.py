@@ -168,7 +168,10 @@ class EvaluateConfig(ModelOptions, DataOptions):
         if self.zoo == 'all' and self.manual_dir and not self.dataset:
             raise UserError('--manual_dir with --zoo=all needs --dataset: give the data set that it holds.')
         if self.submission_dir and self.min_resize_value:
-            raise UserError("--submission_dir takes label maps of the images' own size: leave out --min_resize_value.")
+            raise UserError(
+                "--submission_dir takes label maps of the images' own size: leave out --min_resize_value, or give the "
+                'SavedModel of a run that has it.'
+            )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The runs of a sweep: every combination of the grid's values with every seed."""
 
+import dataclasses
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +40,12 @@ def points(base: Sequence[str], grids: Sequence[str], seeds: str, folder: str | 
     Raises:
       UserError: an option or a value that the main job would refuse, or two runs of one name.
     """
+    if any(re.match('--?seed(=|$)', argument) for argument in base):
+        raise UserError('--seed is set by the sweep; give --seeds.')
     axes = [_axis(grid) for grid in grids]
+    options = [name for name, _ in axes]
+    if twice := sorted({name for name in options if options.count(name) > 1}):
+        raise UserError(f'--grid={twice[0]}:... is given twice; give all of its values in one.')
     found = []
     for values in itertools.product(*(axis for _, axis in axes)):
         chosen = dict(zip((name for name, _ in axes), values, strict=True))
@@ -46,6 +53,9 @@ def points(base: Sequence[str], grids: Sequence[str], seeds: str, folder: str | 
     names = [point.name for point in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f'Two runs of the sweep would be called {twice[0]!r}; give every value once.')
+    for one, other in itertools.combinations(found, 2):
+        if dataclasses.replace(one.config, run_dir=other.config.run_dir) == other.config:
+            raise UserError(f'{one.name!r} and {other.name!r} would be the same run; give every value once.')
     return found
 
 
@@ -89,6 +99,8 @@ def _config(arguments: Sequence[str]) -> Config:
         left = values(['main', *arguments])
     except (flags.Error, OSError) as error:
         raise UserError(' '.join(str(error).split())) from error
+    except UnicodeDecodeError as error:
+        raise UserError('A flagfile is not UTF-8 text; give one with an option a line.') from error
     if len(left) > 1:
         raise UserError(f'unexpected argument {left[1]!r}; options are written --name=value, without spaces.')
     return from_flags(Config, values)

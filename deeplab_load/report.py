@@ -26,7 +26,7 @@ def job(config: ReportConfig, run_dirs: list[str]) -> None:
     runs = [read_run(run_dir) for run_dir in dict.fromkeys(map(os.path.abspath, run_dirs))]
     report = load_quietly('deeplab_load.reporting.report')
     home = runs[0].path if len(runs) == 1 else pathlib.Path(os.path.commonpath([run.path.parent for run in runs]))
-    folder = pathlib.Path(config.output_dir or home / 'report')
+    folder = pathlib.Path(config.output_dir or home / 'report').expanduser()
     file, tables = report.write_report(
         runs, folder, unbound=NEUTRAL, arm_options=arm_options(), with_paper=config.paper
     )

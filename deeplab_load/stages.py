@@ -123,8 +123,10 @@ def start(config: Config, run: Run, segmentor: keras.Model, restored: Restoratio
             ),
             distribution=run.distribution,
         )
-        if 'training' not in record:  # Of stage 1 that was interrupted, only its last part could be timed.
-            record['stage_1_seconds'] = round(time.monotonic() - began, 3)
+        # Of stage 1 that was interrupted, only its last part could be timed.
+        record['stage_1_seconds'] = None if 'training' in record else round(time.monotonic() - began, 3)
+    else:
+        record['stage_1_seconds'] = 0.0
     record['network'] = network_name(config, run.directory)
     run.directory.save_snapshot('g0', {name: variable.numpy() for name, variable in named_variables(segmentor).items()})
     run.directory.write_state({k: v for k, v in record.items() if k != 'training'}, snapshots=['g0'])

@@ -100,14 +100,15 @@ def attempt(point: Point, stop: StopSignal) -> Outcome:
 
 
 def finished(point: Point) -> bool:
-    """Whether the point's run directory holds a run with these options that is over."""
+    """Whether the point's run directory holds a run with these options that is over, and exported as they say."""
     try:
         run = read_run(point.folder)
     except UserError:
         return False  # What is wrong with a folder that is there, the run tells.
     wanted = json.loads(json.dumps(to_json(point.config)))
-    same = all(run.options.get(name) == value for name, value in wanted.items() if name not in NEUTRAL)
-    return same and 'exported' in run.state and (run.result is not None or point.config.algorithm == 'pixelwise')
+    bound = {name for name in wanted if name not in NEUTRAL or name.startswith('export')}
+    same = all(run.options.get(name) == wanted[name] for name in bound)
+    return same and 'exported' in run.state and run.over
 
 
 def _run(point: Point, log: pathlib.Path, stop: StopSignal) -> int:

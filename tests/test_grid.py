@@ -60,12 +60,23 @@ def test_the_shards_have_every_run_once():
         ('beta_u:0.1,0.1', '0', "would be called 'beta_u=0.1/seed=0'"),
         ('beta_u:0.1', '0,x', '--seeds=0,x must be whole numbers'),
         ('flagfile:nowhere.cfg', '0', 'nowhere.cfg'),
+        ('beta_u:0.1,0.10', '0', "'beta_u=0.1/seed=0' and 'beta_u=0.10/seed=0' would be the same run"),
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(grid, seeds, sentence):
     with pytest.raises(UserError) as error:
         points(BASE, [grid], seeds, 'runs')
     assert sentence in str(error.value)
+
+
+def test_what_would_be_passed_over_is_told(tmp_path):
+    with pytest.raises(UserError, match='--seed is set by the sweep; give --seeds'):
+        points([*BASE, '--seed=5'], [], '0', 'runs')
+    with pytest.raises(UserError, match=r'--grid=beta_u:\.\.\. is given twice'):
+        points(BASE, ['beta_u:0.1', 'beta_u:0.2'], '0', 'runs')
+    (tmp_path / 'file.cfg').write_bytes(b'\xff\xfe')
+    with pytest.raises(UserError, match='A flagfile is not UTF-8 text'):
+        points([*BASE, f'--flagfile={tmp_path}/file.cfg'], [], '0', 'runs')
 
 
 @pytest.mark.parametrize('text', ['0/2', '3/2', '1', 'a/b', '1/0', '-1/2'])

@@ -34,7 +34,7 @@ if (home / 'waits').exists():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     time.sleep(60)
 shutil.rmtree(folder, ignore_errors=True)
-options = {'beta_u': config.beta_u, 'total_cycles': config.total_cycles, 'dataset': config.dataset}
+options = {name: getattr(config, name) for name in ('beta_u', 'total_cycles', 'dataset', 'export')}
 write_run(folder, seed=config.seed, samples=False, gain=0.02, patience=config.patience, peak_patience=10, **options)
 """
 ARGUMENTS = ['--dataset=stanford_background', '--total_cycles=2', '--patience=12', '--seeds=0,1']
@@ -93,6 +93,8 @@ def test_finished_runs_are_skipped_and_those_with_other_options_are_not(bare):
     assert sorted(tape(bare)) == NAMES
     assert run(bare, '--total_cycles=3') == 0
     assert sorted(tape(bare)) == sorted(NAMES * 2)
+    assert run(bare, '--total_cycles=3', '--export=saved_model,onnx') == 0
+    assert sorted(tape(bare)) == sorted(NAMES * 3)
 
 
 def test_a_run_that_fails_is_told_and_the_sweep_goes_on(bare, capsys):

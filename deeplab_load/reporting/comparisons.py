@@ -1,5 +1,6 @@
 """The tables of one experiment: the baseline, Luc et al. and LoAd beside each other."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -144,7 +145,7 @@ def _changes(experiment: Experiment, arm: Arm, by: str) -> Table:
 def stability_table(experiment: Experiment) -> Table:
     """The measures of stability of each arm."""
     rows = [
-        (name, *(spread([measure(run) for run in arm.runs]) for arm in experiment.arms))
+        (name, *(spread([measure(run) for run in arm.counted]) for arm in experiment.arms))
         for name, measure in stability().items()
     ]
     rows.append(('successful runs', *(success_share(arm.runs) for arm in experiment.arms)))
@@ -159,16 +160,18 @@ def cost_table(experiment: Experiment, *, with_paper: bool) -> Table:
     """Seconds of each phase of each arm, and the time of all in multiples of stage 1."""
     phases = {'stage 1': 'stage 1', **PHASES}
     rows = [
-        (words, *(spread([phase_seconds(run)[phase] for run in arm.runs], 1) for arm in experiment.arms))
+        (words, *(spread([phase_seconds(run)[phase] for run in arm.counted], 1) for arm in experiment.arms))
         for phase, words in phases.items()
     ]
-    rows.append(('adversarial stage', *(spread([adversarial_seconds(r) for r in a.runs], 1) for a in experiment.arms)))
+    rows.append(
+        ('adversarial stage', *(spread([adversarial_seconds(r) for r in a.counted], 1) for a in experiment.arms))
+    )
     for to_best, words in ((True, 'until the best model'), (False, 'in all')):
-        ratios = [spread([cost_ratio(run, to_best=to_best) for run in arm.runs]) for arm in experiment.arms]
+        ratios = [spread([cost_ratio(run, to_best=to_best) for run in arm.counted]) for arm in experiment.arms]
         rows.append((f'time {words}, stage 1 = 1', *ratios))
     hours = paper.HOURS
     note = (
-        'Seconds between the events of a run; work that a kill undid is not counted. A dash: no uninterrupted stage 1.'
+        'Seconds between the events of a run, without what was under way at a stop. A dash: no uninterrupted stage 1.'
     )
     if with_paper:
         ratio = hours['DLv3+ & LoAd'] / hours['DLv3+']
@@ -178,7 +181,7 @@ def cost_table(experiment: Experiment, *, with_paper: bool) -> Table:
 
 def shares_table(experiment: Experiment) -> Table:
     """Where the time of each arm went, in percent."""
-    by_arm = [[shares(run) for run in arm.runs] for arm in experiment.arms]
+    by_arm = [[shares(run) for run in arm.counted] for arm in experiment.arms]
     rows = tuple((words, *(percent([run[words] for run in runs]) for runs in by_arm)) for words in by_arm[0][0])
     note = 'Of stage 1 and the adversarial stage together, as timed by the run; work that a kill undid is not counted.'
     return Table('shares', 'Where the time goes, in %', ('', *_labels(experiment)), rows, note=note)
@@ -192,7 +195,7 @@ def discriminator_table(experiment: Experiment) -> Table:
     rows = tuple(
         (
             arm.label,
-            *(percent([float(f(v)) for run in arm.runs if (v := accuracies(run))]) for f in measures.values()),
+            *(percent([float(f(v)) for run in arm.counted if (v := accuracies(run))]) for f in measures.values()),
         )
         for arm in experiment.arms
     )
@@ -216,7 +219,11 @@ def multi_scale(experiment: Experiment, *, with_paper: bool) -> Table | None:
 
     `<run_dir>/report/msf-g0.json` and `msf-best.json` are what `deeplab_load.evaluate --json` wrote.
     """
-    rows: list[tuple[str, ...]] = [_multi_scale_row('baseline', experiment.baselines, 'baseline', 'msf-g0')]
+    # A seed's baseline is that of all its arms.
+    of_seeds = {
+        run.seed: run for arm in reversed(experiment.arms) for run in arm.runs if _report(run, 'msf-g0').exists()
+    }
+    rows: list[tuple[str, ...]] = [_multi_scale_row('baseline', tuple(of_seeds.values()), 'baseline', 'msf-g0')]
     rows += [_multi_scale_row(arm.label, arm.finished, 'best', 'msf-best') for arm in experiment.arms]
     if all(row[2] == '–' for row in rows):
         return None
@@ -230,10 +237,14 @@ def multi_scale(experiment: Experiment, *, with_paper: bool) -> Table | None:
 
 
 def _multi_scale_row(label: str, runs: Sequence[Run], model: str, file: str) -> tuple[str, str, str]:
-    files = {run.path / 'report' / f'{file}.json': run for run in runs}
+    files = {_report(run, file): run for run in runs}
     known = {file: run for file, run in files.items() if file.exists()}
     single = [summarise(run.confusion(model)).miou for run in known.values()]
     return label, percent(single), percent([_miou(file) for file in known])
+
+
+def _report(run: Run, file: str) -> pathlib.Path:
+    return run.path / 'report' / f'{file}.json'
 
 
 def _miou(file: Any) -> float:

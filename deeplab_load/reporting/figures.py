@@ -119,7 +119,7 @@ def _draw_cycle(axes: Any, cycle: Cycle, following: Cycle | None) -> None:
     if cycle.end:
         mark('diverged' if cycle.end['reason'] == 'diverged' else 'other end', [-1])
         if cycle.end['peak']:
-            mark('peak', [int(np.argmax(values))])
+            mark('peak', [cycle.values.index(cycle.end['best_miou'])])
         back = 100 * cycle.end['start_miou']
         if following:
             axes.plot([steps[-1]] * 2, [values[-1], back], **MARKS['step back'])

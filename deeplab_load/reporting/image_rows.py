@@ -47,7 +47,7 @@ def cycle_rows(run: Run) -> list[ImageRow]:
     """Input, truth and the maps of g0, of the peaks and of the ends of cycles, in their order; evenly thinned out."""
     rows = []
     for home in _homes(run, 'holdout'):
-        names = sorted((p.stem for p in home.glob('*-*.png')), key=_moment)
+        names = sorted((p.stem for p in home.glob('[ep]*-*.png')), key=_moment)
         rows.append(_row(home, [(_words(name), home / f'{name}.png') for name in ('g0', *_thinned(names))]))
     return rows
 

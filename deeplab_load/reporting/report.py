@@ -107,7 +107,8 @@ def _titles(experiments: Sequence[Experiment], ignored: Collection[str]) -> list
     options = [experiment.options for experiment in experiments]
     names = differing(options, {*ignored, 'dataset', 'model_variant'})
     rests = (', '.join(f'{symbol(name)} = {shown(own.get(name))}' for name in names) for own in options)
-    return [f'{title}, {rest}' for title, rest in zip(titles, rests, strict=True)]
+    paths = (experiment.arms[0].runs[0].path for experiment in experiments)  # Where they differ in nothing but data.
+    return [f'{title}, {rest or path}' for title, rest, path in zip(titles, rests, paths, strict=True)]
 
 
 def _experiment(experiment: Experiment, writer: _Writer, ignored: Sequence[str], with_paper: bool) -> list[str]:

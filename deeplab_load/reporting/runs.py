@@ -11,6 +11,7 @@ import numpy as np
 
 from deeplab_load.errors import UserError
 from deeplab_load.files import read_json
+from deeplab_load.reporting.progress import say
 
 ALGORITHMS = {'load': 'LoAd', 'luc': 'Luc et al.', 'pixelwise': 'stage 1'}
 SYMBOLS = {
@@ -104,8 +105,13 @@ class Arm:
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        """The runs that are over."""
+        """The runs that have a result."""
         return tuple(run for run in self.runs if run.result)
+
+    @property
+    def counted(self) -> tuple[Run, ...]:
+        """The runs that means are taken of: those that are over, or all as long as none is."""
+        return tuple(run for run in self.runs if run.over) or self.runs
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,10 @@ class Experiment:
 
 
 def gather(runs: Iterable[Run], *, unbound: Collection[str], arm_options: Collection[str]) -> tuple[Experiment, ...]:
-    """Gathers runs into experiments; those that have not evaluated their baseline yet are left out.
+    """Gathers runs into experiments, each of runs on the same data.
+
+    Runs that have not evaluated their baseline yet are left out, and so is a second one of the same seed and options;
+    which, is told.
 
     Args:
       runs: in any order; arms and experiments come in the order of their first run, Luc et al. before LoAd.
@@ -145,22 +154,31 @@ def gather(runs: Iterable[Run], *, unbound: Collection[str], arm_options: Collec
       arm_options: options in which the arms of one experiment may differ.
     """
     ignored = {*unbound, *IDENTITY}
-    experiments: dict[str, dict[str, list[Run]]] = {}
-    for run in sorted((r for r in runs if 'baseline' in r.state), key=_rank):
+    experiments: dict[str, dict[str, dict[int, Run]]] = {}
+    for run in sorted(runs, key=_rank):
+        if 'baseline' not in run.state:
+            say(f'Left out: {run.path} has not evaluated its baseline yet.')
+            continue
         bound = {k: v for k, v in run.options.items() if k not in ignored}
-        start = _key({k: v for k, v in bound.items() if k not in arm_options})
-        experiments.setdefault(start, {}).setdefault(_key(bound), []).append(run)
-    return tuple(_experiment(list(arms.values()), ignored) for arms in experiments.values())
+        start = {k: v for k, v in bound.items() if k not in arm_options}
+        data = [run.state.get(name) for name in ('data', 'classes')]
+        seeds = experiments.setdefault(_key([start, data]), {}).setdefault(_key(bound), {})
+        if run.seed in seeds:
+            say(f'Left out: {run.path} has the seed and the options of {seeds[run.seed].path}.')
+        seeds.setdefault(run.seed, run)
+    return tuple(
+        _experiment([list(seeds.values()) for seeds in arms.values()], ignored) for arms in experiments.values()
+    )
 
 
-def _rank(run: Run) -> tuple[int, float, int]:
-    """Stage 1, Luc et al., λ = 0, LoAd; then by seed."""
+def _rank(run: Run) -> tuple[int, float, int, bool]:
+    """Stage 1, Luc et al., λ = 0, LoAd; then by seed; of the same, those that are over first."""
     order = ('pixelwise', 'luc', 'load')
-    return order.index(run.options['algorithm']), run.options['adversarial_weight'], run.seed
+    return order.index(run.options['algorithm']), run.options['adversarial_weight'], run.seed, not run.over
 
 
-def _key(options: dict[str, Any]) -> str:
-    return json.dumps(options, sort_keys=True)
+def _key(told: Any) -> str:
+    return json.dumps(told, sort_keys=True)
 
 
 def _experiment(arms: Sequence[list[Run]], ignored: Collection[str]) -> Experiment:

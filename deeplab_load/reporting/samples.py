@@ -8,6 +8,7 @@ label-map sets through the cycles, `g0`, `end-<cycle>` and `peak-<cycle>`, which
 import hashlib
 import io
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 
@@ -29,6 +30,7 @@ Segment = Callable[[Examples], Maps]
 SAMPLES = pathlib.Path('report', 'samples')
 IMAGES = 6
 LONGEST_SIDE = 480
+LONGEST_NAME = 200
 
 
 def choose(examples: Examples) -> Examples:
@@ -76,7 +78,12 @@ def _decode(png: bytes) -> np.ndarray:
 
 
 def _home(folder: pathlib.Path, image_id: str) -> pathlib.Path:
-    return folder / urllib.parse.quote(image_id, safe='')
+    """The folder of an image, whose name a file system takes however long the image's is."""
+    name = urllib.parse.quote(image_id, safe='')
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256(image_id.encode()).hexdigest()
+        name = f'{re.sub("%.?$", "", name[:LONGEST_NAME])}~{digest[:16]}'
+    return folder / name
 
 
 def _shrunk(image: Image.Image, resampling: Image.Resampling) -> Image.Image:

@@ -1,5 +1,7 @@
 """What the events of a run add up to: stability and cost; and means over seeds."""
 
+import itertools
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -85,30 +87,34 @@ def shares(run: Run) -> dict[str, float | None]:
 
     What is left is the evaluation of the best model, samples for the report and the like.
     """
-    stage_1, seconds = run.state.get('stage_1_seconds', 0.0), run.state.get('seconds', {})
-    parts = {'stage 1': stage_1, **{words: seconds.get(name, 0.0) for name, words in WORK.items()}}
-    whole = max(stage_1 + adversarial_seconds(run), sum(parts.values()))
+    stage_1, seconds = run.state.get('stage_1_seconds'), run.state.get('seconds', {})
+    parts = {'stage 1': stage_1 or 0.0, **{words: seconds.get(name, 0.0) for name, words in WORK.items()}}
+    whole = max((stage_1 or 0.0) + adversarial_seconds(run), sum(parts.values()))
     parts['all else'] = whole - sum(parts.values())
-    return {words: part / whole if seconds and whole else None for words, part in parts.items()}
+    known = stage_1 is not None and seconds and whole
+    return {words: part / whole if known else None for words, part in parts.items()}
 
 
-def phase_seconds(run: Run) -> dict[str, float]:
-    """Seconds that went into each phase: stage 1, and what led to each kind of event.
+def phase_seconds(run: Run) -> dict[str, float | None]:
+    """Seconds that went into each phase: stage 1, None if it was interrupted, and what led to each kind of event.
 
-    The time between a kill and the event before it is lost work, and counts nowhere.
+    The time between an event and a stop or a kill after it counts nowhere.
     """
+    return {'stage 1': run.state.get('stage_1_seconds'), **_seconds(run.events)}
+
+
+def _seconds(events: Sequence[dict[str, Any]]) -> dict[str, float]:
     seconds = dict.fromkeys(PHASES, 0.0)
-    for before, event in zip(run.events, run.events[1:], strict=False):
+    for before, event in itertools.pairwise(events):
         if event['event'] in seconds:
             seconds[event['event']] += event['time'] - before['time']
-    return {'stage 1': run.state.get('stage_1_seconds', 0.0), **seconds}
+    return seconds
 
 
 def adversarial_seconds(run: Run, *, to_best: bool = False) -> float:
     """Seconds of the adversarial stage: all, or those until its best model was found."""
-    until = [e for e in run.events if not to_best or e['time'] <= _best_time(run)]
-    cut = Run(run.path, run.options, until, {})
-    return sum(phase_seconds(cut).values())
+    last = _best_time(run) if to_best else math.inf
+    return sum(_seconds([event for event in run.events if event['time'] <= last]).values())
 
 
 def _best_time(run: Run) -> float:

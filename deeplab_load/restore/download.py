@@ -39,7 +39,7 @@ def download(row: ZooRow, home: str | os.PathLike, *, base_url: str = ARCHIVES) 
     Raises:
         UserError: the transfer failed or was cut, or the archive is not what it was or cannot be unpacked safely.
     """
-    home = pathlib.Path(home)
+    home = pathlib.Path(home).expanduser()
     final, archive = home / row.folder, home / row.archive
     if final.is_dir():
         return final
@@ -67,12 +67,13 @@ def downloaded(path: str | os.PathLike, home: str | os.PathLike) -> pathlib.Path
     entry = next((r for r in CATALOG if r.name == os.fspath(path)), None)
     if entry is None or os.path.exists(path):
         return pathlib.Path(path)
-    if not (pathlib.Path(home) / entry.folder).is_dir():
+    home = pathlib.Path(home).expanduser()
+    if not (home / entry.folder).is_dir():
         raise UserError(
             f'{entry.name} is not in {home}: download it by `python -m deeplab_load.zoo download {entry.name}`, '
             f'or unpack {entry.url} there'
         )
-    return pathlib.Path(home) / entry.folder
+    return home / entry.folder
 
 
 def _adopt(archive: pathlib.Path, final: pathlib.Path) -> None:
@@ -160,5 +161,5 @@ def _chunks(response: Any, have: int) -> Iterator[bytes]:
         while have <= LARGEST_ARCHIVE and (chunk := response.read(_CHUNK)):
             have += len(chunk)
             yield chunk
-    except (ConnectionError, TimeoutError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException):
         return

@@ -203,8 +203,10 @@ class RunDirectory:
     def _replace_damaged_previous(self) -> None:
         """Puts the newest state, which is whole, in the place of one before it that is not."""
         file = self.previous_state_file
+        if not file.exists():
+            return
         try:
-            self._read_state(file) if file.exists() else None
+            self._read_state(file)
         except UserError:
             say(f'Warning: {file} is damaged. The run goes on from the newest state, which is whole.')
             files.write_text(file, self.state_file.read_text())

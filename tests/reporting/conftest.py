@@ -13,7 +13,8 @@ def experiments(tmp_path):
     """Writes runs, each from its keyword arguments, and gathers them."""
 
     def make(*settings):
-        runs = [read_run(write_run(tmp_path / str(number), **values)) for number, values in enumerate(settings)]
+        home = tmp_path / str(len(list(tmp_path.iterdir())))
+        runs = [read_run(write_run(home / str(number), **values)) for number, values in enumerate(settings)]
         return gather(runs, unbound=NEUTRAL, arm_options=arm_options())
 
     return make

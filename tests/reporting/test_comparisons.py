@@ -1,5 +1,6 @@
 """The tables of an experiment, against numbers made by hand."""
 
+import dataclasses
 import json
 import re
 
@@ -46,6 +47,15 @@ def test_a_run_of_stage_1_alone_is_over_with_its_baseline(experiments):
     assert comparisons.overview(experiment).rows[0][1:4] == ('0', baseline, '–')
 
 
+def test_stability_and_cost_are_those_of_the_runs_that_are_over(experiments):
+    both, alone = {'seed': 0}, {'seed': 1, 'finished': False, 'total_cycles': 4}
+    (experiment,), (finished,) = experiments(both, alone), experiments(both)
+    for table in (comparisons.stability_table, comparisons.shares_table, comparisons.discriminator_table):
+        assert table(experiment).rows == table(finished).rows
+    costs = [comparisons.cost_table(e, with_paper=False).rows for e in (experiment, finished)]
+    assert costs[0] == costs[1]
+
+
 def test_the_pairs_that_changed_most():
     before, after = np.array([[8, 2, 0], [5, 5, 0], [0, 0, 0]]), np.array([[6, 4, 0], [1, 9, 0], [0, 0, 0]])
     rows = [normalised(matrix, 'rows') for matrix in (before, after)]
@@ -72,6 +82,11 @@ def test_several_scales_where_a_run_was_evaluated_so(experiments):
     single = 100 * summarise(confusion(8, 0.8 + 0.01, 0)).miou
     assert table.rows[:2] == (('baseline', '–', '–'), ('LoAd', f'{single:.2f}', '75.00'))
     assert table.rows[-1] == ('article: DLv3+ & LoAd', '75.05', '76.78')
+    # An arm may have the baseline's where the first one has not.
+    first, second = experiments({'adversarial_weight': 0.0}, {})[0].arms
+    (second.runs[0].path / 'report' / 'msf-g0.json').write_text(json.dumps({'miou': 0.7}))
+    both = dataclasses.replace(experiment, arms=(first, second))
+    assert comparisons.multi_scale(both, with_paper=False).rows[0][2] == '70.00'
     file.write_text('{}')
     with pytest.raises(UserError, match='is not what `evaluate --json` writes'):
         comparisons.multi_scale(experiment, with_paper=False)

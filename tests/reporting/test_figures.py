@@ -10,8 +10,8 @@ def propagation(miou, best, raised=False):
     return {'event': 'propagation', 'miou': miou, 'best_miou': best, 'raised': raised}
 
 
-def end(reason, start, peak):
-    return {'event': 'cycle_end', 'reason': reason, 'start_miou': start, 'peak': peak}
+def end(reason, start, peak, best=0.53):
+    return {'event': 'cycle_end', 'reason': reason, 'start_miou': start, 'peak': peak, 'best_miou': best}
 
 
 EVENTS = [
@@ -66,6 +66,11 @@ def test_the_confusion_matrix_says_its_shares_in_percent():
     shares = np.array([[0.6, 0.4], [np.nan, np.nan]])
     words = {text.get_text() for text in figures.confusion_figure(shares, ['a', 'b'], 'title').axes[0].texts}
     assert words == {'60.0', '40.0'}
+
+
+def test_the_peak_is_the_best_model_and_not_a_later_one_that_is_higher_by_less_than_asked_for():
+    events = [*EVENTS[:2], propagation(0.52, 0.52), propagation(0.521, 0.52), end('patience', 0.5, True, best=0.52)]
+    assert marks(figures.convergence_figure(events, 'a run'), '^') == [(1, 52)]
 
 
 def test_a_saved_figure_has_no_size_and_no_name_that_another_has(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from deeplab_load.config import NEUTRAL, arm_options
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.report import write_report
 from deeplab_load.reporting.runs import gather, read_run
 
 from .scripted import write_run
@@ -53,11 +54,38 @@ def test_how_long_a_run_may_be_tells_arms_apart(experiments):
     assert [arm.label for arm in experiment.arms] == ['LoAd, total_cycles = 2', 'LoAd, total_cycles = 3']
 
 
-def test_a_run_without_baseline_is_left_out(tmp_path):
+def changed(folder, **state):
+    record = json.loads((folder / 'state.json').read_text())
+    (folder / 'state.json').write_text(json.dumps({**record, **state}))
+    return read_run(folder)
+
+
+def test_other_data_or_classes_are_another_experiment(tmp_path):
+    runs = [changed(write_run(tmp_path / str(n), seed=n), data={'train': digest}) for n, digest in enumerate('aab')]
+    found = gather(runs, unbound=NEUTRAL, arm_options=arm_options())
+    assert [[run.seed for run in e.arms[0].runs] for e in found] == [[0, 1], [2]]
+    page, _ = write_report(runs, tmp_path / 'report', unbound=NEUTRAL, arm_options=arm_options(), with_paper=False)
+    assert f'stanford_background, mobilenet_v2, {tmp_path / "2"}' in page.read_text()
+    runs[1] = changed(runs[1].path, classes=['a', 'b'])
+    assert len(gather(runs, unbound=NEUTRAL, arm_options=arm_options())) == 3
+
+
+def test_of_two_runs_of_a_seed_one_counts_that_is_over(tmp_path, capsys):
+    options = [{'finished': False}, {}, {}]
+    runs = [read_run(write_run(tmp_path / str(n), **values)) for n, values in enumerate(options)]
+    (experiment,) = gather(runs, unbound=NEUTRAL, arm_options=arm_options())
+    assert [run.path.name for run in experiment.arms[0].runs] == ['1']
+    told = capsys.readouterr().out
+    for name in ('0', '2'):
+        assert f'Left out: {tmp_path / name} has the seed and the options of {tmp_path / "1"}.' in told
+
+
+def test_a_run_without_baseline_is_left_out(tmp_path, capsys):
     folder = write_run(tmp_path / 'run')
     state = json.loads((folder / 'state.json').read_text())
     (folder / 'state.json').write_text(json.dumps({'events_bytes': state['events_bytes']}))
     assert gather([read_run(folder)], unbound=NEUTRAL, arm_options=arm_options()) == ()
+    assert f'Left out: {folder} has not evaluated its baseline yet.' in capsys.readouterr().out
 
 
 def test_what_was_written_after_the_last_durable_state_does_not_count(tmp_path):

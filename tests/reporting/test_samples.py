@@ -1,5 +1,6 @@
 """The few images that a run keeps for its report."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -46,6 +47,31 @@ def test_the_choice_depends_on_the_ids_alone(examples):
     assert len(chosen) == samples.IMAGES
     assert samples.choose(examples.subset(reversed(examples.ids))).ids == chosen.ids
     assert chosen.ids != examples.ids[: samples.IMAGES]
+
+
+def test_a_name_of_any_length_has_a_folder(examples, tmp_path):
+    names = ['图' * 80, '图' * 79 + '片']
+    long = dataclasses.replace(
+        examples.at([1, 2]),
+        ids=tuple(names),
+        records=[{**r, 'image_id': n.encode()} for r, n in zip(examples.records[1:3], names, strict=True)],
+        positions=(0, 1),
+    )
+    samples.write_evaluated(
+        tmp_path, 'g0', long, lambda chosen: ((i, np.zeros((600, 900), np.uint8)) for i in chosen.ids)
+    )
+    homes = list((tmp_path / samples.SAMPLES / 'evaluation').iterdir())
+    assert len(homes) == 2
+    assert all(len(home.name) < 255 and (home / 'g0.png').exists() for home in homes)
+
+
+def test_a_picture_that_is_not_whole_yet_is_passed_over(examples, tmp_path):
+    write_set(tmp_path, 'end-0', examples, 1)
+    samples.keep_sets(tmp_path, examples)
+    for home in (tmp_path / samples.SAMPLES / 'holdout').iterdir():
+        (home / '.part-end-1.png').write_bytes(b'')
+    rows = cycle_rows(Run(tmp_path, {}, [], {}))
+    assert [title for title, _ in rows[0].pictures] == ['input', 'truth', 'end of cycle 0']
 
 
 def test_what_is_kept_is_small_and_holds_the_labels(examples, tmp_path):

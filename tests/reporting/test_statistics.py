@@ -49,6 +49,13 @@ def test_cost_in_multiples_of_stage_1(run):
     assert statistics.cost_ratio(run, to_best=True) == pytest.approx((100 + 20 + 5) / 100)
 
 
+def test_of_a_stage_1_that_was_interrupted_no_time_is_told(run):
+    interrupted = Run(run.path, {}, EVENTS, {'stage_1_seconds': None, 'seconds': {'steps': 10.0}})
+    assert statistics.phase_seconds(interrupted)['stage 1'] is None
+    assert set(statistics.shares(interrupted).values()) == {None}
+    assert statistics.adversarial_seconds(interrupted) == statistics.adversarial_seconds(run)
+
+
 def test_without_the_time_of_stage_1_there_is_no_ratio(run):
     assert statistics.cost_ratio(Run(run.path, {}, EVENTS, {}), to_best=False) is None
 

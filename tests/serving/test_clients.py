@@ -54,6 +54,25 @@ def test_a_folder_is_segmented_whatever_is_in_it(client, signatures, saved_model
         assert written.getpalette()[3:6] == [128, 0, 0]
 
 
+def test_what_would_lose_files_is_refused_before_any_request(images, tmp_path):
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    for arguments, sentence in (
+        ((images, images), 'is the folder of the images: give another one for the label maps'),
+        ((tmp_path / 'nowhere', tmp_path / 'maps'), 'No such file or directory'),
+        ((images / 'a.png', tmp_path / 'maps'), 'Not a directory'),
+        ((images, tmp_path / 'maps', f'--classes={images}/notes.txt'), 'notes.txt is no classes.json of a SavedModel'),
+    ):
+        done = run('rest_client.py', *arguments)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert done.stderr.count('\n') == 1
+    (images / 'a.jpg').write_bytes(b'')
+    done = run('rest_client.py', images, tmp_path / 'maps')
+    assert (done.returncode, 'a.jpg and' in done.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / 'maps').exists()
+
+
 @pytest.mark.parametrize('client', SERVERS)
 def test_without_a_server_the_client_says_so(client, images, tmp_path):
     server = '127.0.0.1:1' if client.startswith('grpc') else 'http://127.0.0.1:1'
