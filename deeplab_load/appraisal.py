@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeplab_load import config as options
-from deeplab_load.config import EvaluateConfig, PredictConfig
+from deeplab_load.config import EvaluateConfig, PredictConfig, ResizeOptions
 from deeplab_load.data.examples import Examples
 from deeplab_load.data.preparation import find_spec, prepare
 from deeplab_load.data.specs import PASCAL_VOC, SPECS, DatasetSpec
@@ -49,7 +49,7 @@ def appraise(config: EvaluateConfig) -> Appraisal:
       UserError: there is no such model or data, or they do not belong together.
     """
     location = locate(config.model, config.checkpoints_dir)
-    config = options.filled(config, location.run_options, (*OF_A_RUN, *_resizing(location)))
+    config = options.filled(config, location.run_options, (*OF_A_RUN, *_resizing(config, location)))
     config.require_dataset()
     spec = find_spec(config.dataset, data_dir=config.data_dir, manual_dir=config.source)
     model = open_for(config, location, spec, config.eval_crop_size)
@@ -73,9 +73,9 @@ def appraise(config: EvaluateConfig) -> Appraisal:
     return Appraisal(assessment, examples, setting)
 
 
-def _resizing(location: Location) -> tuple[str, ...]:
-    """The options of resizing, which a run's SavedModel does itself."""
-    return () if location.is_saved_model else options.RESIZE
+def _resizing(config: ResizeOptions, location: Location) -> tuple[str, ...]:
+    """The options of resizing, where they are not given as a whole; a run's SavedModel does it itself."""
+    return () if config.resize or location.is_saved_model else options.RESIZE
 
 
 def open_for(
@@ -130,7 +130,7 @@ def open_painter(config: PredictConfig, checkpoint: str) -> Painter:
     spec = None if config.dataset else location.dataset()
     if spec is None and (name := config.dataset or run.get('dataset')):
         spec = find_spec(name, data_dir=run.get('data_dir', 'data'))
-    config = options.filled(config, run, ('eval_crop_size', *_resizing(location)))
+    config = options.filled(config, run, ('eval_crop_size', *_resizing(config, location)))
     model = open_for(config, location, spec, config.eval_crop_size)
     names, colours = _legend(spec, model, checkpoint)
     return Painter(checkpoint, model, names, palette(colours))

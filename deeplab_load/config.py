@@ -381,10 +381,12 @@ UNBOUND = (
 )  # fmt: skip
 
 # What not even a fork may change, since what the run has made would not fit, or would not be what the options say:
-# always; once g0 is evaluated; once there is a snapshot of D; once there are maps of what the run had seen.
+# always; once stage 1 is over; once g0 is evaluated; once there is a snapshot of D; once there are maps of what the run
+# had seen.
 FIXED = (
     'dataset', 'segmentor', 'checkpoint', 'fresh_head', 'model_variant', *(field.name for field in NETWORK),
 )  # fmt: skip
+FIXED_WITH_G0 = tuple(field.name for field in dataclasses.fields(Recipe) if field.name != 'mixed_precision')
 FIXED_WITH_BASELINE = ('eval_crop_size',)
 FIXED_WITH_D = (
     'discriminator', 'discriminator_input', 'discriminator_alpha', 'discriminator_dropout', 'discriminator_slots',

@@ -44,6 +44,7 @@ def fork(tmp_path, monkeypatch):
         ({}, {}, {'segmentor': 'a:b'}),
         ({}, {}, {'checkpoint': 'other'}),
         ({}, {}, {'fresh_head': 'logits'}),
+        ({}, {}, {'pixelwise_epochs': 2}),
         (BASELINE, {}, {'eval_crop_size': (65, 65)}),
         ({'evaluating': {'title': 'baseline', 'done': 128}}, {}, {'eval_crop_size': (65, 65)}),
         (TRAINING_D, {}, {'discriminator_dropout': 0.0}),
@@ -66,7 +67,7 @@ def test_what_would_not_fit_is_refused(fork, tmp_path, state, before, changes):
 @pytest.mark.parametrize(
     ('state', 'before', 'changes'),
     [
-        ({}, {}, {'eval_crop_size': (65, 65), 'discriminator_slots': 'kept'}),
+        ({}, {}, {'eval_crop_size': (65, 65), 'discriminator_slots': 'kept', 'mixed_precision': True}),
         (BASELINE, {'algorithm': 'pixelwise'}, {'algorithm': 'load', 'fakes': 'seen', 'seed': 1}),
         (TRAINING_D, {}, {'algorithm': 'luc', 'total_propagations': 9}),
         (TRAINING_D, {'fakes': 'seen'}, {'fakes': 'all', 'steps_per_propagation': 2}),

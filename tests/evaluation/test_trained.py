@@ -93,6 +93,9 @@ def test_what_a_run_was_trained_with_is_predicted_and_exported_with(data_dir, fo
     found = appraise(EvaluateConfig(checkpoint=str(folder / '1'), worst=0))
     assert found.examples.resize is None
     assert appraise(EvaluateConfig(checkpoint=str(run_dir), worst=0)).examples.resize == resize
+    # The three options belong together.
+    found = appraise(EvaluateConfig(checkpoint=str(run_dir), worst=0, min_resize_value=49))
+    assert found.examples.resize == ResizeRange(49, None, None)
 
 
 @pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')  # Keras' own.
