@@ -169,9 +169,12 @@ def measure_inputs(config: Config, players: TensorFlowPlayers, maps: label_maps.
     )
     measure_input(
         'steps of D',
-        lambda: discriminator_batches(
-            data.train, [maps], crop_size=data.crop_size, batch_size=trainer.options.batch_size, seed=0, epoch=0,
-            paired=trainer.options.paired, augment=True, colour=padding_colour(segmentor),
+        lambda: itertools.chain.from_iterable(
+            discriminator_batches(
+                data.train, [maps], crop_size=data.crop_size, batch_size=trainer.options.batch_size, seed=0,
+                epoch=epoch, paired=trainer.options.paired, augment=True, colour=padding_colour(segmentor),
+            )
+            for epoch in itertools.count()
         ),
         lambda batch: float(trainer._train(batch).loss),
     )  # fmt: skip

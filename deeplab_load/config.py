@@ -41,7 +41,7 @@ class ResizeOptions:
     """The sides to which images are brought."""
 
     min_resize_value: int | None = option(
-        None, 'Bring the shorter side of every image to so many pixels; else as it is.'
+        None, 'Bring the shorter side of every image to so many pixels; by default as the run did, or as it is.'
     )
     max_resize_value: int | None = option(None, 'Bound on the longer side of resized images; it wins.')
     resize_factor: int | None = option(None, 'Sides of resized images are multiples of it plus one.')
@@ -381,11 +381,12 @@ UNBOUND = (
 )  # fmt: skip
 
 # What not even a fork may change, since what the run has made would not fit, or would not be what the options say:
-# always; once stage 1 is over; once g0 is evaluated; once there is a snapshot of D; once there are maps of what the run
-# had seen.
+# always; once the data are known; once stage 1 is over; once g0 is evaluated; once there is a snapshot of D; once there
+# are maps of what the run had seen.
 FIXED = (
     'dataset', 'segmentor', 'checkpoint', 'fresh_head', 'model_variant', *(field.name for field in NETWORK),
 )  # fmt: skip
+FIXED_WITH_DATA = ('holdout_fraction', 'train_split', *RESIZE)
 FIXED_WITH_G0 = tuple(field.name for field in dataclasses.fields(Recipe) if field.name != 'mixed_precision')
 FIXED_WITH_BASELINE = ('eval_crop_size',)
 FIXED_WITH_D = (

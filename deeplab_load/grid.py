@@ -53,9 +53,10 @@ def points(base: Sequence[str], grids: Sequence[str], seeds: str, folder: str | 
     names = [point.name for point in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f'Two runs of the sweep would be called {twice[0]!r}; give every value once.')
-    for one, other in itertools.combinations(found, 2):
-        if dataclasses.replace(one.config, run_dir=other.config.run_dir) == other.config:
-            raise UserError(f'{one.name!r} and {other.name!r} would be the same run; give every value once.')
+    first: dict[Config, str] = {}
+    for point in found:
+        if (other := first.setdefault(dataclasses.replace(point.config, run_dir=None), point.name)) != point.name:
+            raise UserError(f'{other!r} and {point.name!r} would be the same run; give every value once.')
     return found
 
 

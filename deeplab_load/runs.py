@@ -153,6 +153,8 @@ def _fork(source: RunDirectory, copy: RunDirectory, config: Config, values: dict
 def _fixed(record: dict[str, Any], before: dict[str, Any]) -> set[str]:
     """The options that a copy of a run in this state, of the options `before`, cannot have otherwise."""
     fixed, load = set(options.FIXED), record.get('load')
+    if 'data' in record:
+        fixed.update(options.FIXED_WITH_DATA)
     if 'g0' in record.get('snapshots', ()):
         fixed.update(options.FIXED_WITH_G0)
     if load or record.get('evaluating'):

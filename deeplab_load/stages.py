@@ -354,7 +354,12 @@ def export(config: Config, run: Run, segmentor: keras.Model, data: Data, best: s
     path = run.directory.path
     record = run.directory.read_state()
     chosen = ExportOptions(config.export, config.export_tiles, config.export_portable, config.export_batched)
-    wanted = {'snapshot': best, 'options': {**dataclasses.asdict(chosen), 'formats': list(chosen.formats)}}
+    asked = {
+        **dataclasses.asdict(chosen),
+        'formats': list(chosen.formats),
+        'resize': config.resize and [*config.resize],
+    }
+    wanted = {'snapshot': best, 'options': asked}
     if {key: record.get('exported', {}).get(key) for key in wanted} != wanted:
         last = record.get('exported', {}).get('version', '0')
         version = run.distribution.by_chief(lambda: _export_version(path / 'export', last, segmentor, data, chosen))

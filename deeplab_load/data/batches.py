@@ -33,7 +33,7 @@ from deeplab_load.data.preprocessing import (
 from deeplab_load.data.service import Batch, Service
 from deeplab_load.data.specs import ResizeRange, ScaleRange
 from deeplab_load.errors import UserError
-from deeplab_load.models.inference import resize_to_range_size
+from deeplab_load.models.inference import brought_size
 
 Size = tuple[int, int]
 
@@ -407,7 +407,5 @@ def check_fit(examples: Examples, crop_size: Size) -> None:
 
 
 def _resized(size: Size, resize: ResizeRange | None) -> Size:
-    if resize is None:
-        return size
-    height, width = resize_to_range_size(size, **resize._asdict())
+    height, width = brought_size(size, resize)
     return int(height), int(width)

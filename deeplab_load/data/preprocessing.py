@@ -9,7 +9,7 @@ import tensorflow as tf
 from deeplab_load.catalog import GREY, Colour
 from deeplab_load.data.resizing import bilinear_window, nearest_window
 from deeplab_load.data.specs import ResizeRange, ScaleRange
-from deeplab_load.models.inference import resize_to_range_size
+from deeplab_load.models.inference import brought_size
 from deeplab_load.models.slim import resize_bilinear, resize_nearest
 
 IGNORE_LABEL = 255
@@ -57,7 +57,8 @@ def resize_label_map(label_map: tf.Tensor, resize: ResizeRange | None) -> tf.Ten
 
 def _range_size(image: tf.Tensor, resize: ResizeRange) -> tuple[tf.Tensor, tf.Tensor]:
     shape = tf.shape(image)
-    return resize_to_range_size((shape[0], shape[1]), **resize._asdict())
+    height, width = brought_size((shape[0], shape[1]), resize)
+    return height, width
 
 
 def pad_image(image: tf.Tensor, crop_size: tuple[int, int], colour: Colour = GREY) -> tf.Tensor:

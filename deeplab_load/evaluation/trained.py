@@ -61,9 +61,9 @@ class Location:
         if self.run_dir is None or name is None or name in SPECS:
             return SPECS.get(name or '')
         state = RunDirectory(self.run_dir).read_state()
-        if 'classes' not in state:
+        if not {'classes', 'colours'} <= set(state):
             return None
-        colours = tuple((red, green, blue) for red, green, blue in state.get('colours', ()))
+        colours = tuple((red, green, blue) for red, green, blue in state['colours'])
         return dataclasses.replace(folder_spec(), classes=tuple(state['classes']), colours=colours)
 
     def architecture(self, given: Mapping[str, Any]) -> Architecture:

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from deeplab_load.catalog import GREY, INFERENCE_FLAGS, Colour
+from deeplab_load.data.specs import ResizeRange
 from deeplab_load.errors import UserError
 from deeplab_load.models.slim import Size, WindowPooling, resize_bilinear, resize_nearest, scale_dimension, spatial_size
 from deeplab_load.spellings import typed
@@ -60,6 +61,13 @@ class Inference:
             UserError: a value that cannot be read, or that the original does not have.
         """
         return cls(**typed(cls, {flag: value for flag, value in flags.items() if flag in INFERENCE_FLAGS}))
+
+    @property
+    def resize(self) -> ResizeRange | None:
+        """The sides to which images are brought."""
+        if self.min_resize_value is None:
+            return None
+        return ResizeRange(self.min_resize_value, self.max_resize_value, self.resize_factor)
 
     @property
     def averages(self) -> bool:
@@ -217,14 +225,12 @@ def entering_size(
 
 def resized_size(size: Size, inference: Inference) -> Size:
     """The size (height, width) to which the flags bring an image."""
-    if inference.min_resize_value is None:
-        return size
-    return resize_to_range_size(
-        size,
-        min_size=inference.min_resize_value,
-        max_size=inference.max_resize_value,
-        factor=inference.resize_factor,
-    )
+    return brought_size(size, inference.resize)
+
+
+def brought_size(size: Size, resize: ResizeRange | None) -> Size:
+    """The size (height, width) of an image brought to a range of sides; its own without one."""
+    return size if resize is None else resize_to_range_size(size, **resize._asdict())
 
 
 def fitted_size(size: Size, crop_size: tuple[int, int], factor: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -45,8 +45,9 @@ def _vary(arms: Sequence[Arm], names: Collection[str]) -> bool:
 
 def _rest(arms: Sequence[Arm], ignored: Collection[str], own: Collection[str]) -> list[str]:
     """What each arm has beside a table's own options, as far as it differs between the arms."""
-    names = differing([arm.options for arm in arms], {*ignored, *own})
-    return [', '.join(f'{symbol(n)} = {shown(arm.options.get(n))}' for n in names) for arm in arms]
+    options = [{**arm.options, 'dataset': arm.dataset} for arm in arms]
+    names = differing(options, {*ignored, *own})
+    return [', '.join(f'{symbol(n)} = {shown(one.get(n))}' for n in names) for one in options]
 
 
 def _miou(arm: Arm, key: str = 'val_miou') -> str:
@@ -86,7 +87,7 @@ def weights(arms: Sequence[Arm], ignored: Collection[str], with_paper: bool) -> 
     values = sorted(ours.union(*published.values()))
     lines: dict[tuple[str, str], dict[float, str]] = {}
     for arm, rest in zip(arms, _rest(arms, ignored, (*WEIGHT, *DATASET)), strict=True):
-        lines.setdefault((arm.options['dataset'], rest), {})[arm.options['adversarial_weight']] = _miou(arm)
+        lines.setdefault((arm.dataset, rest), {})[arm.options['adversarial_weight']] = _miou(arm)
     lines |= {(f'article: {name}', ''): {k: f'{v:.2f}' for k, v in row.items()} for name, row in published.items()}
     rows = [(*names, *(cells.get(value, '–') for value in values)) for names, cells in lines.items()]
     header = ('data set', 'else', *(f'λ = {value:g}' for value in values))
@@ -97,7 +98,7 @@ def stability_metrics(arms: Sequence[Arm], *, with_paper: bool) -> Table:
     """Table 9: divergences treated and successful runs, of all runs with an adversary."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for arm in arms:
-        groups.setdefault((arm.options['dataset'], arm.network), []).extend(arm.finished)
+        groups.setdefault((arm.dataset, arm.network), []).extend(arm.finished)
     if len(groups) > 1:
         groups['overall', 'any'] = [run for runs in groups.values() for run in runs]
     rows = [(*names, *_divergences(runs), success_share(runs)) for names, runs in groups.items()]

@@ -101,14 +101,13 @@ def _write_report(
 
 def _titles(experiments: Sequence[Experiment], ignored: Collection[str]) -> list[str]:
     """Data set and backbone of each experiment; where that is not enough, what else they start from."""
-    titles = [f'{experiment.options["dataset"]}, {experiment.arms[0].network}' for experiment in experiments]
+    titles = [f'{experiment.arms[0].dataset}, {experiment.arms[0].network}' for experiment in experiments]
     if len(set(titles)) == len(titles):
         return titles
     options = [experiment.options for experiment in experiments]
     names = differing(options, {*ignored, 'dataset', 'model_variant'})
     rests = (', '.join(f'{symbol(name)} = {shown(own.get(name))}' for name in names) for own in options)
-    paths = (experiment.arms[0].runs[0].path for experiment in experiments)  # Where they differ in nothing but data.
-    return [f'{title}, {rest or path}' for title, rest, path in zip(titles, rests, paths, strict=True)]
+    return [f'{title}, {rest}' for title, rest in zip(titles, rests, strict=True)]
 
 
 def _experiment(experiment: Experiment, writer: _Writer, ignored: Sequence[str], with_paper: bool) -> list[str]:

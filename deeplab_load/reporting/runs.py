@@ -88,10 +88,11 @@ def _read_json(path: pathlib.Path, name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ in nothing but seed and folder, and what they are called beside other arms."""
+    """Runs that differ in nothing but seed and folder, and what they and their data are called beside other arms."""
 
     label: str
     runs: tuple[Run, ...]
+    dataset: str
 
     @property
     def options(self) -> dict[str, Any]:
@@ -161,14 +162,27 @@ def gather(runs: Iterable[Run], *, unbound: Collection[str], arm_options: Collec
             continue
         bound = {k: v for k, v in run.options.items() if k not in ignored}
         start = {k: v for k, v in bound.items() if k not in arm_options}
-        data = [run.state.get(name) for name in ('data', 'classes')]
-        seeds = experiments.setdefault(_key([start, data]), {}).setdefault(_key(bound), {})
+        seeds = experiments.setdefault(_key([start, _data(run)]), {}).setdefault(_key(bound), {})
         if run.seed in seeds:
             say(f'Left out: {run.path} has the seed and the options of {seeds[run.seed].path}.')
         seeds.setdefault(run.seed, run)
-    return tuple(
-        _experiment([list(seeds.values()) for seeds in arms.values()], ignored) for arms in experiments.values()
-    )
+    gathered = [[list(seeds.values()) for seeds in arms.values()] for arms in experiments.values()]
+    datasets = _datasets([arms[0][0] for arms in gathered])
+    return tuple(_experiment(arms, name, ignored) for arms, name in zip(gathered, datasets, strict=True))
+
+
+def _data(run: Run) -> list[Any]:
+    """What the data of a run are told by, other than by the name."""
+    return [run.state.get(name) for name in ('data', 'classes')]
+
+
+def _datasets(runs: Sequence[Run]) -> list[str]:
+    """The names of the runs' data sets; where data of one name are not the same, with the first run on them."""
+    first: dict[str, dict[str, Run]] = {}
+    for run in runs:
+        first.setdefault(run.options['dataset'], {}).setdefault(_key(_data(run)), run)
+    names = [(run.options['dataset'], _key(_data(run))) for run in runs]
+    return [name if len(first[name]) == 1 else f'{name} of {first[name][data].path}' for name, data in names]
 
 
 def _rank(run: Run) -> tuple[int, float, int, bool]:
@@ -181,10 +195,10 @@ def _key(told: Any) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def _experiment(arms: Sequence[list[Run]], ignored: Collection[str]) -> Experiment:
+def _experiment(arms: Sequence[list[Run]], dataset: str, ignored: Collection[str]) -> Experiment:
     options = [arm[0].options for arm in arms]
     return Experiment(
-        tuple(Arm(_label(own, options, ignored), tuple(arm)) for own, arm in zip(options, arms, strict=True))
+        tuple(Arm(_label(own, options, ignored), tuple(arm), dataset) for own, arm in zip(options, arms, strict=True))
     )
 
 

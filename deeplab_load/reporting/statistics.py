@@ -87,7 +87,7 @@ def shares(run: Run) -> dict[str, float | None]:
 
     What is left is the evaluation of the best model, samples for the report and the like.
     """
-    stage_1, seconds = run.state.get('stage_1_seconds'), run.state.get('seconds', {})
+    stage_1, seconds = run.state.get('stage_1_seconds', 0.0), run.state.get('seconds', {})
     parts = {'stage 1': stage_1 or 0.0, **{words: seconds.get(name, 0.0) for name, words in WORK.items()}}
     whole = max((stage_1 or 0.0) + adversarial_seconds(run), sum(parts.values()))
     parts['all else'] = whole - sum(parts.values())
@@ -100,7 +100,7 @@ def phase_seconds(run: Run) -> dict[str, float | None]:
 
     The time between an event and a stop or a kill after it counts nowhere.
     """
-    return {'stage 1': run.state.get('stage_1_seconds'), **_seconds(run.events)}
+    return {'stage 1': run.state.get('stage_1_seconds', 0.0), **_seconds(run.events)}
 
 
 def _seconds(events: Sequence[dict[str, Any]]) -> dict[str, float]:

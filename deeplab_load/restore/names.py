@@ -26,10 +26,15 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def assign(model: keras.Model, values: Mapping[str, np.ndarray]) -> None:
-    """Gives variables of `named_variables` these values, and lets layers that compute with others see to those."""
+    """Gives variables of `named_variables` these values, and settles the model."""
     variables = named_variables(model)
     for name, value in values.items():
         variables[name].assign(value)
+    settle(model)
+
+
+def settle(model: keras.Model) -> None:
+    """Lets layers that compute with other values than their variables make them of those, which were assigned."""
     for layer in _layers(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()

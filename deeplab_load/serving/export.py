@@ -78,6 +78,8 @@ def export(
     """
     options = options or ExportOptions()
     others = [name for name in options.formats if name != SAVED_MODEL]
+    if options.tiles and resize:
+        raise ValueError('tiles show images at their own scale: they cannot be resized')
     if others and sources is None:
         raise ValueError(f'without examples {others} cannot be compared with the SavedModel')
     folder = pathlib.Path(folder)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from deeplab_load.catalog import Colour
 from deeplab_load.data.specs import ResizeRange
-from deeplab_load.models.inference import fitted_size, pad_to_crop, resize_to_range_size
+from deeplab_load.models.inference import brought_size, fitted_size, pad_to_crop
 from deeplab_load.models.slim import Size, resize_bilinear, spatial_size
 
 # From float32 crops [batch, height, width, 3] in 0..255 to what is told about each pixel, [batch, height, width, ...].
@@ -22,7 +22,7 @@ OVERLAP = 1 / 4
 class Window:
     """The crop that a network sees, (height, width), and what an image needs to enter it.
 
-    With `resize` every image is brought to these sides first.
+    With `resize` every image is brought to these sides first, but by `tiled`.
     """
 
     crop_size: tuple[int, int]
@@ -32,8 +32,7 @@ class Window:
 
     def enter(self, images: tf.Tensor) -> tuple[tf.Tensor, Size]:
         """Images [batch, height, width, 3] as float32 crops, and the (height, width) that they take up in them."""
-        size = spatial_size(images)
-        brought = resize_to_range_size(size, **self.resize._asdict()) if self.resize else size
+        brought = brought_size(spatial_size(images), self.resize)
         inside = fitted_size(brought, self.crop_size, self.output_stride)
         resized = resize_bilinear(tf.cast(images, tf.float32), inside)
         return pad_to_crop(resized, self.crop_size, self.colour), inside

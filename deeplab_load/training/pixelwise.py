@@ -17,6 +17,7 @@ from deeplab_load.data.preprocessing import decode_label_map, resize_label_map
 from deeplab_load.errors import UserError
 from deeplab_load.models.foreign import padding_colour
 from deeplab_load.reporting.progress import progress, say
+from deeplab_load.restore.names import settle
 from deeplab_load.shortages import memory_for
 from deeplab_load.training.distribution import ONE_DEVICE, Distribution
 from deeplab_load.training.momentum import Momentum
@@ -51,6 +52,7 @@ def train_pixelwise(
     step_at = _steps(segmentor, optimizer, examples, recipe, distribution)
     training = resumption({**numbered('segmentor', segmentor.variables), **numbered('slot', optimizer.slots)})
     stored = training.restore()
+    settle(segmentor)
     first, recent = _first_step(stored, total), deque(stored.get('recent', ()), maxlen=100)
     batches = training_batches(
         examples,

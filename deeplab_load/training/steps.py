@@ -209,4 +209,4 @@ def _descend(
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     """Whether every value of every tensor is finite, as a scalar bool."""
-    return tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(t)) for t in tensors]))
+    return tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(t)) for t in tensors if t.dtype.is_floating]))

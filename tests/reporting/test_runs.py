@@ -6,6 +6,7 @@ import pytest
 
 from deeplab_load.config import NEUTRAL, arm_options
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.ablations import ablations
 from deeplab_load.reporting.report import write_report
 from deeplab_load.reporting.runs import gather, read_run
 
@@ -64,8 +65,18 @@ def test_other_data_or_classes_are_another_experiment(tmp_path):
     runs = [changed(write_run(tmp_path / str(n), seed=n), data={'train': digest}) for n, digest in enumerate('aab')]
     found = gather(runs, unbound=NEUTRAL, arm_options=arm_options())
     assert [[run.seed for run in e.arms[0].runs] for e in found] == [[0, 1], [2]]
+    assert [e.arms[0].dataset for e in found] == [f'stanford_background of {tmp_path / name}' for name in '02']
     page, _ = write_report(runs, tmp_path / 'report', unbound=NEUTRAL, arm_options=arm_options(), with_paper=False)
-    assert f'stanford_background, mobilenet_v2, {tmp_path / "2"}' in page.read_text()
+    assert f'stanford_background of {tmp_path / "2"}, mobilenet_v2' in page.read_text()
+    alike = [
+        changed(write_run(tmp_path / f'{data}-{weight}', adversarial_weight=weight), data={'train': data})
+        for data in 'ab'
+        for weight in (0.0, 1.0)
+    ]
+    tables = ablations(gather(alike, unbound=NEUTRAL, arm_options=arm_options()), ignored=NEUTRAL, with_paper=False)
+    rows = {table.name: [row[0] for row in table.rows] for table in tables}
+    names = [f'stanford_background of {tmp_path / data}-0.0' for data in 'ab']
+    assert rows == {'table-8': names, 'table-9': [*names, 'overall']}
     runs[1] = changed(runs[1].path, classes=['a', 'b'])
     assert len(gather(runs, unbound=NEUTRAL, arm_options=arm_options())) == 3
 

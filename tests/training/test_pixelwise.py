@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from deeplab_load.errors import UserError
+from deeplab_load.models.foreign import build_foreign
+from deeplab_load.restore.names import assign, named_variables
 from deeplab_load.training import pixelwise
 from deeplab_load.training.pixelwise import mean_class_counts, step_counts, train_pixelwise
 from deeplab_load.training.recipe import Recipe
@@ -126,3 +128,18 @@ def test_a_fork_that_asks_for_fewer_steps_than_are_done_is_refused(small_segment
     with pytest.raises(UserError, match='Stage 1 stands at step 4, but the options ask for 3 steps in all'):
         train(small_segmentor, few[0], pixelwise_batch_size=12)
     assert begun_run.read_state()['training']['step'] == 4
+
+
+def test_a_segmentor_that_computes_with_other_values_than_its_variables_goes_on_with_them(few, begun_run, train):
+    def normalised():
+        path = 'tests.foreign_segmentors:normalised'
+        return build_foreign(path, num_classes=7, windows=[(97, 129)], seed=0)
+
+    undisturbed, first, second = normalised(), normalised(), normalised()
+    assign(first, {name: variable.numpy() for name, variable in named_variables(undisturbed).items()})
+    train(undisturbed, few[0])
+    with pytest.raises(Killed):
+        train(first, few[0], stop=KillAt(6), save_every=2)
+    train(second, few[0])
+    for one, other in zip(undisturbed.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
