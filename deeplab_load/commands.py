@@ -32,6 +32,9 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
         app.run(lambda left: _start(cls, job, _operands(left, operands)), flags_parser=_parse)
     except UserError as error:
         sys.exit(complain(error))
+    except BrokenPipeError:  # Whoever read what is told has gone; nor could more be told at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:  # Where a run listens to the signal, it stops by itself.
         complain('stopped.')
         sys.exit(130)

@@ -50,7 +50,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument('--base_url', default=ARCHIVES, help="what the archive's name is appended to")
     add('inspect', inspect, 'tells what a checkpoint is, from its index alone', path=PATH)
     add('verify', verify, 'reads every value of a checkpoint and restores a model from it', path=PATH)
-    command = add('convert', convert, 'writes a checkpoint as a Keras file', path=PATH, out='file ending in .keras')
+    command = add(
+        'convert',
+        convert,
+        'writes a checkpoint as a Keras file',
+        path=f'run directory, {PATH}',
+        out='file ending in .keras',
+    )
     command.add_argument('--output_stride', type=int, help="8, 16 or 32; the run's or as published if absent")
     add('to-tf1', to_tf1, 'writes a TF1 checkpoint for the original', model=f'.keras file, {PATH}', out='prefix')
     return top

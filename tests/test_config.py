@@ -192,6 +192,20 @@ def test_a_mistaken_command_gets_one_sentence(module, argv, sentence):
     assert 'Traceback' not in outcome.stderr
 
 
+def test_a_reader_that_goes_ends_a_command_without_a_traceback():
+    program = (
+        'from deeplab_load.commands import run_command\n'
+        'from deeplab_load.config import ReportConfig\n'
+        'run_command(ReportConfig, lambda config: [print("x" * 10000) for _ in range(1000)])\n'
+    )
+    command = [sys.executable, '-c', program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ('', 1)
+    process.stderr.close()
+
+
 def test_every_option_of_the_adversarial_stage_may_tell_arms_apart():
     names = [field.name for field in dataclasses.fields(Config)]
     stage = set(names[names.index('beta_l') :]) - {field.name for field in NETWORK}

@@ -167,6 +167,12 @@ def test_mistakes_are_one_sentence(capsys, prefix, tmp_path):
         capsys, '--home', tmp_path / 'home', 'download', name, '--base_url=http://127.0.0.1:9/'
     )
     assert 'there is no checkpoint at' in refused(capsys, 'inspect', tmp_path / 'none')
+    (tmp_path / 'saved').mkdir()
+    for name in ('saved_model.pb', 'fingerprint.pb'):
+        (tmp_path / 'saved' / name).write_bytes(b'')
+    assert 'is a SavedModel: give the checkpoint' in refused(
+        capsys, 'convert', tmp_path / 'saved', tmp_path / 'm.keras'
+    )
     assert 'must end in .keras' in refused(capsys, 'convert', prefix, tmp_path / 'model.h5')
     assert 'output_stride is 7' in refused(capsys, 'convert', prefix, tmp_path / 'a.keras', '--output_stride=7')
     assert 'there is no file' in refused(capsys, 'to-tf1', tmp_path / 'none.keras', tmp_path / 'out')

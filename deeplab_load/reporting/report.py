@@ -1,5 +1,6 @@
 """The report on one or more runs: an HTML page, and its tables and figures in files beside it."""
 
+import dataclasses
 import pathlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,11 @@ def _write_report(
         blocks += [page.heading(2, 'Over all runs'), *map(_Writer(folder).table, tables)]
     words = f'deeplab_load: report on {len(runs)} run{"s" if len(runs) > 1 else ""}'
     files.write_text(folder / PAGE, page.page(words, blocks))
-    return folder / PAGE, [*map(comparisons.overview, experiments), *tables]
+    overviews = [
+        dataclasses.replace(table, title=f'{title}: {table.title}') if len(titles) > 1 else table
+        for title, table in zip(titles, map(comparisons.overview, experiments), strict=True)
+    ]
+    return folder / PAGE, [*overviews, *tables]
 
 
 def _titles(experiments: Sequence[Experiment], ignored: Collection[str]) -> list[str]:

@@ -72,6 +72,8 @@ def _index(prefix: pathlib.Path) -> pathlib.Path:
 
 
 def _only_prefix(folder: pathlib.Path) -> pathlib.Path:
+    if (folder / 'saved_model.pb').exists():
+        raise UserError(f'{folder} is a SavedModel: give the checkpoint that it was exported from')
     found = sorted(path.with_suffix('') for path in folder.glob('*.index')) or sorted(folder.glob(f'*{FROZEN}'))
     if not found:
         raise UserError(f'there is no checkpoint in the folder {folder}: {_download_advice(folder)}')

@@ -10,6 +10,8 @@ import logging
 import os
 import pickle
 import re
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +21,7 @@ import tensorflow as tf
 from deeplab_load.allocation import forgetting_its_making
 from deeplab_load.data.batches import shares
 from deeplab_load.errors import UserError
+from deeplab_load.reporting.progress import say
 from deeplab_load.training.devices import Devices
 
 T = TypeVar('T')
@@ -236,6 +239,10 @@ def _local_devices(number: int) -> list[str]:
 
 def _joined() -> tuple[tf.distribute.Strategy, int, int]:
     worker, workers = _place()
+    say(f'Worker {worker} waits until all {workers} have started.')
+    sys.stdout.flush()
+    # Meanwhile no handler of Python's would run: without one Ctrl-C ends the process.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(), worker, workers
     except tf.errors.OpError as error:
@@ -243,6 +250,8 @@ def _joined() -> tuple[tf.distribute.Strategy, int, int]:
             f'The {workers} workers of TF_CONFIG do not come together: worker {worker} says '
             f'{str(error.message).splitlines()[0]!r}; start all of them, each at its own free address.'
         ) from error
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _place() -> tuple[int, int]:

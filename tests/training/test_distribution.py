@@ -1,6 +1,7 @@
 """Training on several devices and in several processes: the losses and decisions of one device."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -110,6 +111,20 @@ def test_a_killed_worker_stops_the_others_and_the_run_goes_on_as_on_one_device(t
     ((status, output, errors),) = finish(start(folder, data_dir, '--total_cycles=3'))
     assert status == 0, errors
     assert output.count('cycle 2  γ') == 2
+
+
+def test_a_worker_that_waits_for_the_others_says_so_and_can_be_ended(tmp_path, data_dir):
+    waiting, absent = start(tmp_path / 'run', data_dir, '--strategy=multi_worker', workers=2)
+    absent.kill()
+    absent.communicate()
+    while 'waits' not in (line := waiting.stdout.readline()):
+        assert line, waiting.stderr.read()
+    assert line == 'Worker 0 waits until all 2 have started.\n'
+    time.sleep(1)
+    waiting.send_signal(signal.SIGINT)
+    waiting.communicate(timeout=30)
+    assert waiting.returncode == -signal.SIGINT
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_run_of_one_worker_or_two_takes_its_batches_from_an_input_worker(tmp_path, data_dir):
