@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -20,6 +20,32 @@ def define_flags(cls: type, flag_values: flags.FlagValues = flags.FLAGS) -> list
     for field in dataclasses.fields(cls):
         _define_flag(field, hints[field.name], flag_values)
     return [field.name for field in dataclasses.fields(cls)]
+
+
+def parse(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
+    """Reads the flags of a command line; returns its other arguments, after the program's name.
+
+    Raises:
+      UserError: there is no such flag or value, or a flagfile cannot be read.
+    """
+    if loose := next((argument for argument in argv if argument.startswith('=')), None):
+        raise unexpected(loose)
+    try:
+        return flag_values(argv)[1:]
+    except flags.CantOpenFlagFileError as error:
+        cause = error.__context__
+        assert isinstance(cause, OSError)
+        told = f'--flagfile={cause.filename} cannot be read: {cause.strerror}'
+        raise UserError(f'{told}; give a text file with an option a line.') from error
+    except (flags.Error, OSError) as error:
+        raise UserError(' '.join(str(error).split())) from error
+    except UnicodeDecodeError as error:
+        raise UserError('A flagfile is not UTF-8 text; give one with an option a line.') from error
+
+
+def unexpected(argument: str) -> UserError:
+    """The mistake of an argument that is no flag, where there may be none."""
+    return UserError(f'unexpected argument {argument!r}; options are written --name=value, without spaces.')
 
 
 class _WholeNumber(flags.IntegerParser):

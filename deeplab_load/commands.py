@@ -10,13 +10,11 @@ from typing import Any, TypeVar
 
 from absl import app, flags, logging
 
-from deeplab_load.absl_flags import define_flags, from_flags
+from deeplab_load.absl_flags import define_flags, from_flags, parse, unexpected
 from deeplab_load.allocation import keep_freed_memory
 from deeplab_load.errors import UserError, printable
 
 C = TypeVar('C')
-
-_SPELLING = 'options are written --name=value, without spaces'
 
 
 def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = False) -> None:
@@ -41,20 +39,7 @@ def run_command(cls: type[C], job: Callable[..., None], *, operands: bool = Fals
 
 
 def _parse(argv: list[str]) -> list[str]:
-    if loose := next((argument for argument in argv if argument.startswith('=')), None):
-        sys.exit(complain(f'unexpected argument {loose!r}; {_SPELLING}.'))
-    try:
-        left = flags.FLAGS(argv)
-    except flags.CantOpenFlagFileError as error:
-        cause = error.__context__
-        assert isinstance(cause, OSError)
-        told = f'--flagfile={cause.filename} cannot be read: {cause.strerror}'
-        sys.exit(complain(f'{told}; give a text file with an option a line.'))
-    except (flags.Error, OSError) as error:
-        sys.exit(complain(' '.join(str(error).split())))
-    except UnicodeDecodeError:
-        sys.exit(complain('a file given with --flagfile is not UTF-8 text; give one with an option a line.'))
-    return left
+    return [argv[0], *parse(argv, flags.FLAGS)]
 
 
 def _start(cls: type[C], job: Callable[..., None], operands: list[list[str]]) -> None:
@@ -77,7 +62,7 @@ def _operands(left: list[str], wanted: bool) -> list[list[str]]:
     if wanted:
         return [left[1:]]
     if len(left) > 1:
-        raise UserError(f'unexpected argument {left[1]!r}; {_SPELLING}.')
+        raise unexpected(left[1])
     return []
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from absl import flags
 
-from deeplab_load.absl_flags import define_flags, from_flags
+from deeplab_load.absl_flags import define_flags, from_flags, parse, unexpected
 from deeplab_load.config import Config
 from deeplab_load.errors import UserError
 
@@ -48,7 +48,7 @@ def points(base: Sequence[str], grids: Sequence[str], seeds: str, folder: str | 
         raise UserError(f'--grid={twice[0]}:... is given twice; give all of its values in one.')
     found = []
     for values in itertools.product(*(axis for _, axis in axes)):
-        chosen = dict(zip((name for name, _ in axes), values, strict=True))
+        chosen = dict(zip(options, values, strict=True))
         found += [_point(base, chosen, seed, pathlib.Path(folder)) for seed in _seeds(seeds)]
     names = [point.name for point in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -96,14 +96,8 @@ def _config(arguments: Sequence[str]) -> Config:
     values = flags.FlagValues()
     flags.DEFINE_string('flagfile', None, 'as absl defines it', flag_values=values)
     define_flags(Config, values)
-    try:
-        left = values(['main', *arguments])
-    except (flags.Error, OSError) as error:
-        raise UserError(' '.join(str(error).split())) from error
-    except UnicodeDecodeError as error:
-        raise UserError('A flagfile is not UTF-8 text; give one with an option a line.') from error
-    if len(left) > 1:
-        raise UserError(f'unexpected argument {left[1]!r}; options are written --name=value, without spaces.')
+    if left := parse(['main', *arguments], values):
+        raise unexpected(left[0])
     return from_flags(Config, values)
 
 

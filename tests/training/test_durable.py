@@ -36,7 +36,7 @@ def test_a_config_json_of_ours_or_beside_a_state_is_a_runs(tmp_path, config):
     if config == '{':
         (tmp_path / 'state.json').touch()
     with RunDirectory(tmp_path).locked():
-        pass
+        assert (tmp_path / 'config.json').read_text() == config
 
 
 def test_a_run_may_lie_in_the_home_folder(tmp_path, monkeypatch):
